@@ -1,0 +1,80 @@
+"""What asyncio lacks for this program: a value that readers always see fresh, a clock that suspends cannot fool, backoff.
+
+Nothing here knows of files, networks or config.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+def boottime() -> float:
+    """Seconds on CLOCK_BOOTTIME: it goes on during suspend, and the wall clock's jumps do not touch it.
+
+    Every deadline of a lease is on this clock. It is one clock for all processes of a host, so a deadline may travel
+    from agent to worker.
+    """
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Latest(Generic[T]):
+    """A value that changes, of which only the newest matters: read `value` at each use, or follow its changes."""
+
+    def __init__(self, value: T) -> None:
+        self._value = value
+        self._serial = 0
+        self._changed = asyncio.Event()
+
+    @property
+    def value(self) -> T:
+        """The newest value. Do not keep it: read it again at the next use."""
+        return self._value
+
+    def set(self, value: T) -> None:
+        """Replace the value and wake every follower. Never waits."""
+        self._value = value
+        self._serial += 1
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def follow(self, every_s: float | None = None) -> AsyncIterator[T]:
+        """Yield the present value, then the newest one after each change, skipping those that were overtaken.
+
+        With `every_s` also yield when that many seconds passed without a change: a reconciler wakes on change *and*
+        by the clock, so that a missed or failed step heals.
+        """
+        while True:
+            serial, changed = self._serial, self._changed
+            yield self._value
+            if self._serial == serial:
+                try:
+                    async with asyncio.timeout(every_s):
+                        await changed.wait()
+                except TimeoutError:
+                    pass
+
+
+def backoff(first_s: float, most_s: float, *, rng: random.Random | None = None) -> Iterator[float]:
+    """Yield waits in seconds for ever: full jitter under a ceiling that doubles from `first_s` to `most_s`.
+
+    Full jitter, because many nodes lose the same etcd at the same moment and must not come back in step.
+    """
+    draw = (rng or random.Random()).uniform
+    ceiling = first_s
+    while True:
+        yield draw(ceiling / 10, ceiling)
+        ceiling = min(most_s, ceiling * 2)
+
+
+async def cancel_and_wait(*tasks: asyncio.Task[object]) -> None:
+    """Cancel the tasks and wait until each has ended; their results and errors are not looked at."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)

@@ -1,0 +1,186 @@
+"""What agent and worker say to each other: a small closed set of messages, and how they travel.
+
+A socket pair carries them both ways as msgpack, each with its length before it. Listening sockets travel on a second
+pair, because a descriptor can only ride on a message of its own (SCM_RIGHTS): the agent sends the descriptor first and
+`Listen` after it, so when `Listen` is read, the descriptor is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from mft.model.delivery import Record
+
+HEADER_BYTES = 4
+FRAME_BYTES_MAX = 256 * 1024 * 1024
+"""Bounds what a broken peer can make us read; the largest frame is a `Configure` with every account."""
+
+
+class Frame(Struct, frozen=True, kw_only=True, tag=True):
+    """Base of all messages."""
+
+
+# ---- agent → worker
+
+
+class Configure(Frame):
+    """Use this config from the next login and the next run on."""
+
+    version: int
+    config: bytes
+    """The instance's view: `Config` in msgpack, overrides and variables applied, secrets opened."""
+
+
+class Listen(Frame):
+    """Serve this service on the socket that has just been sent on the descriptor channel."""
+
+    service: str
+
+
+class Unlisten(Frame):
+    """Stop accepting for this service; its open sessions end by themselves or at `drain_s`."""
+
+    service: str
+    drain_s: float
+
+
+class Accept(Frame):
+    """Take new connections, or leave them in the queue to the other workers."""
+
+    on: bool
+
+
+class Permit(Frame):
+    """The term's deadline, on CLOCK_BOOTTIME. No outside effect after it; each renewal sends a later one."""
+
+    group: str
+    deadline: float
+
+
+class Run(Frame):
+    """Make one pass over a transfer: finish the open deliveries, then take and deliver what is there."""
+
+    run: int
+    """Unique within the agent's life. Part of every temp name, so that no two attempts share one."""
+    transfer: str
+    group: str
+    incarnation: str
+    create_revision: int
+    deadline: float
+    records: dict[str, Record]
+    """Delivery → its record, for all deliveries of this transfer that have one."""
+
+
+class Cancel(Frame):
+    """Stop this run now; answered by `Ran`."""
+
+    run: int
+
+
+class Recorded(Frame):
+    """Answer to `Record…`: committed, or why not. After `lost` the run must end without another effect."""
+
+    seq: int
+    error: str = ""
+    lost: bool = False
+
+
+class Drain(Frame):
+    """Stop accepting and end: open sessions and runs have until `drain_s`."""
+
+    drain_s: float
+
+
+# ---- worker → agent
+
+
+class Ready(Frame):
+    """The worker has started and reads frames."""
+
+
+class Configured(Frame):
+    """The version is in use; `problems` are services that could not use it (id → why)."""
+
+    version: int
+    problems: dict[str, str] = {}
+
+
+class Load(Frame):
+    """Sessions now open in this worker; sent when it changes."""
+
+    sessions: int
+
+
+class Commit(Frame):
+    """Ask the agent to write to the journal under this run's term; answered by `Recorded` with the same `seq`."""
+
+    seq: int
+    run: int
+    puts: dict[str, Record] = {}
+    """Delivery → new record."""
+    forgets: tuple[str, ...] = ()
+    """Deliveries whose record is removed."""
+
+
+class Emit(Frame):
+    """An event that happened in the worker, for the agent's bus."""
+
+    event: int
+    """Numeric id of the catalogue."""
+    fields: dict[str, Any]
+    at: float
+    """Wall clock, seconds since 1970."""
+
+
+class Ran(Frame):
+    """The run is over. With `error` it could not go on; what is open stays in the journal."""
+
+    run: int
+    delivered: int = 0
+    failed: int = 0
+    error: str = ""
+    cancelled: bool = False
+
+
+Order = Configure | Listen | Unlisten | Accept | Permit | Run | Cancel | Recorded | Drain
+Report = Ready | Configured | Load | Commit | Emit | Ran
+
+Incoming = TypeVar("Incoming")
+
+
+class Channel(Generic[Incoming]):
+    """One end of the pair. `send` never waits: both ends are ours, and what may be in flight is bounded elsewhere."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, incoming: Any) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._decode: Callable[[bytes], Incoming] = msgspec.msgpack.Decoder(incoming).decode
+        self._encoder = msgspec.msgpack.Encoder()
+
+    def send(self, frame: Frame) -> None:
+        """Queue one frame. On a closed channel it is dropped: the reading side then ends this process."""
+        body = self._encoder.encode(frame)
+        self._writer.write(len(body).to_bytes(HEADER_BYTES, "big") + body)
+
+    async def receive(self) -> Incoming | None:
+        """Return the next frame, or None when the other end is gone."""
+        try:
+            header = await self._reader.readexactly(HEADER_BYTES)
+            size = int.from_bytes(header, "big")
+            assert size <= FRAME_BYTES_MAX, f"frame of {size} bytes"
+            return self._decode(await self._reader.readexactly(size))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+
+    async def drain(self) -> None:
+        """Wait until the other end has taken most of what was sent."""
+        await self._writer.drain()
+
+    def close(self) -> None:
+        """Close this end."""
+        self._writer.close()
