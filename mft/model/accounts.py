@@ -5,7 +5,7 @@ from __future__ import annotations
 from mft.model.spec import PasswordHash, Spec
 
 
-class AccountSpec(Spec, kw_only=True):
+class AccountSpec(Spec, frozen=True, kw_only=True):
     """One account. With neither password nor key nobody can log in to it."""
 
     enabled: bool = True

@@ -17,7 +17,7 @@ from mft.model.spec import Spec
 from mft.model.transfers import TransferSpec
 
 
-class Config(Spec, kw_only=True):
+class Config(Spec, frozen=True, kw_only=True):
     """One version's content. Each family maps a component's id to its spec."""
 
     server: ServerSpec = ServerSpec()

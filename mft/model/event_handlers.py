@@ -8,7 +8,7 @@ from mft.model.scope import RunOn
 from mft.model.spec import Spec
 
 
-class LocalFileHandlerSpec(Spec, kw_only=True, tag="local-file", tag_field="type"):
+class LocalFileHandlerSpec(Spec, frozen=True, kw_only=True, tag="local-file", tag_field="type"):
     """Append each event as one line to a file of the instance."""
 
     enabled: bool = True

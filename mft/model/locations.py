@@ -5,7 +5,7 @@ from __future__ import annotations
 from mft.model.spec import Port, Secret, Seconds, Spec
 
 
-class LocalLocationSpec(Spec, kw_only=True, tag="local", tag_field="type"):
+class LocalLocationSpec(Spec, frozen=True, kw_only=True, tag="local", tag_field="type"):
     """A folder on storage that the nodes share."""
 
     name: str = ""
@@ -13,7 +13,7 @@ class LocalLocationSpec(Spec, kw_only=True, tag="local", tag_field="type"):
     """Absolute folder to which a transfer's paths are relative."""
 
 
-class SftpLocationSpec(Spec, kw_only=True, tag="sftp", tag_field="type"):
+class SftpLocationSpec(Spec, frozen=True, kw_only=True, tag="sftp", tag_field="type"):
     """A partner's SFTP server."""
 
     name: str = ""

@@ -7,7 +7,7 @@ from typing import Any
 from mft.model.spec import Spec
 
 
-class NodeSpec(Spec, kw_only=True):
+class NodeSpec(Spec, frozen=True, kw_only=True):
     """Labels, variables and overrides of the instance with this name. An instance needs no such entry to join."""
 
     description: str = ""

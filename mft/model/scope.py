@@ -13,7 +13,7 @@ WORDS = ("all", "controller", "nodes")
 """The three words that `run_on` knows; no node may have one of them as its name."""
 
 
-class LabelsSpec(Spec, kw_only=True):
+class LabelsSpec(Spec, frozen=True, kw_only=True):
     """Active on instances that carry all these labels."""
 
     labels: dict[str, str]
@@ -23,7 +23,7 @@ RunOn = str | tuple[str, ...] | LabelsSpec
 """`"all"`, `"controller"`, `"nodes"`, a list of names, or `{labels = {k = "v"}}`."""
 
 
-class Instance(Spec, kw_only=True):
+class Instance(Spec, frozen=True, kw_only=True):
     """One running program as scoping sees it."""
 
     name: str

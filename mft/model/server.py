@@ -9,7 +9,7 @@ from msgspec import Meta
 from mft.model.spec import Spec
 
 
-class ServerSpec(Spec, kw_only=True):
+class ServerSpec(Spec, frozen=True, kw_only=True):
     """Settings of the cluster as a whole."""
 
     name: str = ""

@@ -10,7 +10,7 @@ from mft.model.scope import RunOn
 from mft.model.spec import Port, Secret, Seconds, Spec
 
 
-class ListenerSpec(Spec, kw_only=True):
+class ListenerSpec(Spec, frozen=True, kw_only=True):
     """Where a service listens and as whom it shows itself: its identity. A change here restarts the service."""
 
     address: str = "0.0.0.0"
@@ -25,7 +25,7 @@ class ListenerSpec(Spec, kw_only=True):
     """`legacy` adds SHA-1 MACs and ssh-rsa for old appliances; never needed by a client of the last ten years."""
 
 
-class SftpServiceSpec(Spec, kw_only=True, tag="sftp", tag_field="type"):
+class SftpServiceSpec(Spec, frozen=True, kw_only=True, tag="sftp", tag_field="type"):
     """One SFTP service. `listener` is its identity: only a change there restarts it."""
 
     enabled: bool = True

@@ -13,7 +13,7 @@ DEFAULT_GROUP = "default"
 """The leader group of transfers that name neither a group nor where to run."""
 
 
-class TransferSpec(Spec, kw_only=True):
+class TransferSpec(Spec, frozen=True, kw_only=True):
     """One outbound transfer: poll a folder, send each file exactly once, remove the source."""
 
     enabled: bool = True
@@ -30,7 +30,7 @@ class TransferSpec(Spec, kw_only=True):
     destination_path: str
     poll_interval_s: Seconds = 10.0
     stable_interval_s: Annotated[float, Meta(ge=0, le=86400)] = 10.0
-    """Seconds that a file's size and time must not have changed before it is taken; 0 where producers rename into place."""
+    """Seconds that size and time must not have changed before a file is taken; 0 where producers rename into place."""
     parallel_files: Annotated[int, Meta(ge=1, le=256)] = 4
     """Files on their way at one time."""
     on_uncertain: Literal["hold", "resend"] = "hold"
@@ -38,7 +38,7 @@ class TransferSpec(Spec, kw_only=True):
 
 
 def leader_group_of(id: str, spec: TransferSpec) -> str:
-    """Name the leader group of a transfer: its own word, else `default`, else one of its own if it says where to run."""
+    """Name a transfer's leader group: its own word, else `default`, else one of its own if it says where to run."""
     if spec.leader_group:
         return spec.leader_group
     return DEFAULT_GROUP if spec.run_on == "all" else f"transfer-{id}"

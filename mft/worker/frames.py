@@ -28,7 +28,7 @@ class Frame(Struct, frozen=True, kw_only=True, tag=True):
 # ---- agent → worker
 
 
-class Configure(Frame):
+class Configure(Frame, frozen=True, kw_only=True):
     """Use this config from the next login and the next run on."""
 
     version: int
@@ -36,33 +36,33 @@ class Configure(Frame):
     """The instance's view: `Config` in msgpack, overrides and variables applied, secrets opened."""
 
 
-class Listen(Frame):
+class Listen(Frame, frozen=True, kw_only=True):
     """Serve this service on the socket that has just been sent on the descriptor channel."""
 
     service: str
 
 
-class Unlisten(Frame):
+class Unlisten(Frame, frozen=True, kw_only=True):
     """Stop accepting for this service; its open sessions end by themselves or at `drain_s`."""
 
     service: str
     drain_s: float
 
 
-class Accept(Frame):
+class Accept(Frame, frozen=True, kw_only=True):
     """Take new connections, or leave them in the queue to the other workers."""
 
     on: bool
 
 
-class Permit(Frame):
+class Permit(Frame, frozen=True, kw_only=True):
     """The term's deadline, on CLOCK_BOOTTIME. No outside effect after it; each renewal sends a later one."""
 
     group: str
     deadline: float
 
 
-class Run(Frame):
+class Run(Frame, frozen=True, kw_only=True):
     """Make one pass over a transfer: finish the open deliveries, then take and deliver what is there."""
 
     run: int
@@ -76,13 +76,13 @@ class Run(Frame):
     """Delivery → its record, for all deliveries of this transfer that have one."""
 
 
-class Cancel(Frame):
+class Cancel(Frame, frozen=True, kw_only=True):
     """Stop this run now; answered by `Ran`."""
 
     run: int
 
 
-class Recorded(Frame):
+class Recorded(Frame, frozen=True, kw_only=True):
     """Answer to `Record…`: committed, or why not. After `lost` the run must end without another effect."""
 
     seq: int
@@ -90,7 +90,7 @@ class Recorded(Frame):
     lost: bool = False
 
 
-class Drain(Frame):
+class Drain(Frame, frozen=True, kw_only=True):
     """Stop accepting and end: open sessions and runs have until `drain_s`."""
 
     drain_s: float
@@ -99,24 +99,24 @@ class Drain(Frame):
 # ---- worker → agent
 
 
-class Ready(Frame):
+class Ready(Frame, frozen=True, kw_only=True):
     """The worker has started and reads frames."""
 
 
-class Configured(Frame):
+class Configured(Frame, frozen=True, kw_only=True):
     """The version is in use; `problems` are services that could not use it (id → why)."""
 
     version: int
     problems: dict[str, str] = {}
 
 
-class Load(Frame):
+class Load(Frame, frozen=True, kw_only=True):
     """Sessions now open in this worker; sent when it changes."""
 
     sessions: int
 
 
-class Commit(Frame):
+class Commit(Frame, frozen=True, kw_only=True):
     """Ask the agent to write to the journal under this run's term; answered by `Recorded` with the same `seq`."""
 
     seq: int
@@ -127,7 +127,7 @@ class Commit(Frame):
     """Deliveries whose record is removed."""
 
 
-class Emit(Frame):
+class Emit(Frame, frozen=True, kw_only=True):
     """An event that happened in the worker, for the agent's bus."""
 
     event: int
@@ -137,7 +137,7 @@ class Emit(Frame):
     """Wall clock, seconds since 1970."""
 
 
-class Ran(Frame):
+class Ran(Frame, frozen=True, kw_only=True):
     """The run is over. With `error` it could not go on; what is open stays in the journal."""
 
     run: int
