@@ -1,0 +1,1 @@
+"""Generated from `proto/` (`mft.pb.etcd`); do not edit."""
