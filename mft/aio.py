@@ -1,4 +1,4 @@
-"""What asyncio lacks for this program: a value that readers always see fresh, a clock that suspends cannot fool, backoff.
+"""What asyncio lacks for this program: a value readers always see fresh, a clock that suspends cannot fool, backoff.
 
 Nothing here knows of files, networks or config.
 """
@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
-from typing import Generic, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, ParamSpec, TypeVar
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 def boottime() -> float:
@@ -78,3 +80,26 @@ async def cancel_and_wait(*tasks: asyncio.Task[object]) -> None:
         task.cancel()
     if tasks:
         await asyncio.wait(tasks)
+
+
+class Threads:
+    """Runs blocking calls, at most `threads_max` at one time, so that a stalled disk never stops the loop."""
+
+    def __init__(self, threads_max: int, name: str) -> None:
+        self._pool = ThreadPoolExecutor(threads_max, thread_name_prefix=name)
+
+    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what `call` returns. Cancelling waits until the call is over: its descriptors are in use till then."""
+        future = asyncio.get_running_loop().run_in_executor(self._pool, lambda: call(*args, **kwargs))
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            # A descriptor closed under a running call may be given to another file, which the call would then change.
+            await asyncio.wait([future])
+            if not future.cancelled():
+                future.exception()  # Looked at, so that the loop does not report it as forgotten.
+            raise
+
+    def close(self) -> None:
+        """Take no further call and do not wait for those that hang."""
+        self._pool.shutdown(wait=False, cancel_futures=True)

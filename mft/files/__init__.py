@@ -2,5 +2,4 @@
 
 syscalls.py   openat2 and renameat2, which Python's os lacks
 confined.py   one rooted folder: every operation on files, each by descriptor; blocking
-threads.py    the bounded pool on which blocking calls run
 """

@@ -3,7 +3,7 @@
 Paths are bytes as the client sent them, so that every name survives; `/` and relative ones alike mean the root, `..`
 stops there. Links are never followed, wherever they came from; they can be listed, renamed and removed like any entry.
 A path is resolved by openat2 and the operation then made on its parent's descriptor and one last name, so no rename or
-link that somebody plants meanwhile leads out. All calls block: run them on `Threads`. They raise OSError, and
+link that somebody plants meanwhile leads out. All calls block: run them on `mft.aio.Threads`. They raise OSError, and
 Unavailable where the kernel cannot confine.
 """
 
