@@ -20,7 +20,7 @@ from typing import ClassVar, NamedTuple
 
 
 class Problem(NamedTuple):
-    """One thing wrong in a caller's input: where it stands (`services.main.listener.port`), and what is wrong with it."""
+    """One thing wrong in a caller's input: where it is (`services.main.listener.port`), and what is wrong with it."""
 
     path: str
     message: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mft.model.spec import Port, Secret, Seconds, Spec
+from mft.model.spec import Port, Seconds, Secret, Spec
 
 
 class LocalLocationSpec(Spec, frozen=True, kw_only=True, tag="local", tag_field="type"):

@@ -16,4 +16,4 @@ class NodeSpec(Spec, frozen=True, kw_only=True):
     variables: dict[str, str] = {}
     """`{node.var.X}` in string values."""
     overrides: dict[str, dict[str, dict[str, Any]]] = {}
-    """Family → id → fields that replace those of the component on this instance only; tables merge, all else replaces."""
+    """Family → id → fields that replace those of the component on this instance; tables merge, all else replaces."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from mft.model.scope import RunOn
-from mft.model.spec import Port, Secret, Seconds, Spec
+from mft.model.spec import Port, Seconds, Secret, Spec
 
 
 class ListenerSpec(Spec, frozen=True, kw_only=True):

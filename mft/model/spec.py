@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 
 class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Base of all that an author writes: immutable, an unknown field is an error. Each repeats `frozen` and `kw_only`."""
+    """Base of what an author writes: immutable, an unknown field is an error. Each repeats `frozen` and `kw_only`."""
 
 
 Secret = Annotated[str, Meta(extra={"secret": True})]

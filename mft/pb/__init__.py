@@ -1,0 +1,1 @@
+"""Generated message classes and gRPC stubs. Made from `proto/` by `make proto`; never edited by hand."""

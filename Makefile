@@ -1,0 +1,41 @@
+# The two commands of the README are `make demo` and `make test`. Each does all set-up it needs; nothing is installed on
+# the machine: packages go to .venv, servers are unpacked below .cache.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+ARGS ?=
+export PYTHONDONTWRITEBYTECODE =
+
+.PHONY: help setup check test demo dist proto clean distclean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+setup:  ## Make .venv and fetch the servers; does nothing if all is there
+	@$(PYTHON) deploy/setup/make_venv.py
+	@$(PYTHON) deploy/setup/fetch_servers.py
+
+check: setup  ## Check format, lint, types and the layers of imports
+	$(BIN)/ruff format --check --quiet
+	$(BIN)/ruff check --quiet
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+test: check  ## Check, then run all tests; ARGS goes to pytest
+	$(BIN)/pytest $(ARGS)
+
+demo: setup  ## Run the whole cluster here and kill its leader; ARGS goes to mft-demo
+	@$(BIN)/mft-demo $(ARGS)
+
+dist: setup  ## Build dist/: a wheel, and one executable file for each program
+	@$(BIN)/python deploy/setup/build_dist.py
+
+proto: setup  ## Generate mft/pb anew from proto/
+	@$(BIN)/python deploy/setup/generate_proto.py
+
+clean:  ## Remove what checks, tests and builds leave behind
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -path ./.venv -prune -o -path ./.cache -prune -o -name __pycache__ -type d -print | xargs -r rm -rf
+
+distclean: clean  ## Remove .venv and .cache as well
+	rm -rf .venv .cache *.egg-info
