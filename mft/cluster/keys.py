@@ -1,0 +1,103 @@
+"""The names of all keys that the cluster has in etcd, in one place (ARCHITECTURE §5). ° marks keys on a lease.
+
+/mft/<cluster>/
+    meta/incarnation                    random id of this store's life; changes with every restore or rebuild
+    config/current                      pointer {stable, next, to}
+    config/sweep                        put by the sweeper, compared by every apply
+    config/versions/<N, 12 digits>      signed manifest
+    config/chunks/<sha256>              one bucket of components
+    nodes/<name>/alive °                who is there
+    nodes/<name>/ack                    which version it runs, and why not the newest
+    controllers/<name> °                which controllers run
+    elect/<leader group>/<lease> °      candidates
+    journal/<transfer>/<delivery>       deliveries on their way
+    ledger/<transfer>/<hash of path>    files already delivered from flows that keep their source
+    join/<node>/request, …/answer       how a node gets the cluster's keys
+    bans/<address> °  limits/<account>/<node> °
+"""
+
+from __future__ import annotations
+
+from mft.errors import Invalid, Problem
+
+NAME_CHARACTERS_MAX = 200
+
+
+class Keys:
+    """Names the keys of one cluster. Each name is a str; those that end in `/` are prefixes."""
+
+    def __init__(self, cluster: str) -> None:
+        self.cluster = part(cluster, "the cluster's name")
+        self.prefix = f"/mft/{cluster}/"
+        self.incarnation = f"{self.prefix}meta/incarnation"
+        self.current = f"{self.prefix}config/current"
+        self.sweep = f"{self.prefix}config/sweep"
+        self.versions = f"{self.prefix}config/versions/"
+        self.chunks = f"{self.prefix}config/chunks/"
+        self.nodes = f"{self.prefix}nodes/"
+        self.controllers = f"{self.prefix}controllers/"
+        self.elections = f"{self.prefix}elect/"
+        self.journals = f"{self.prefix}journal/"
+        self.ledgers = f"{self.prefix}ledger/"
+        self.joins = f"{self.prefix}join/"
+        self.bans = f"{self.prefix}bans/"
+        self.limits = f"{self.prefix}limits/"
+
+    def version(self, number: int) -> str:
+        """Name a version's manifest. Twelve digits, so that the keys sort as the numbers do."""
+        return f"{self.versions}{number:012d}"
+
+    def chunk(self, sha256: str) -> str:
+        """Name a chunk by its hash."""
+        return f"{self.chunks}{sha256}"
+
+    def alive(self, node: str) -> str:
+        """Name the leased key that says that this instance is there."""
+        return f"{self.nodes}{part(node)}/alive"
+
+    def ack(self, node: str) -> str:
+        """Name the key in which this instance says which version it runs."""
+        return f"{self.nodes}{part(node)}/ack"
+
+    def controller(self, name: str) -> str:
+        """Name the leased key of one controller."""
+        return f"{self.controllers}{part(name)}"
+
+    def election(self, leader_group: str) -> str:
+        """Name the prefix under which the candidates of a leader group stand."""
+        return f"{self.elections}{part(leader_group)}/"
+
+    def candidate(self, leader_group: str, lease: int) -> str:
+        """Name one candidate's key: the lease in hexadecimal, as etcd's own recipe does."""
+        return f"{self.election(leader_group)}{lease:x}"
+
+    def journal(self, transfer: str) -> str:
+        """Name the prefix of a transfer's records."""
+        return f"{self.journals}{part(transfer)}/"
+
+    def record(self, transfer: str, delivery: str) -> str:
+        """Name one delivery's record in the journal."""
+        return f"{self.journal(transfer)}{part(delivery)}"
+
+    def ledger(self, transfer: str) -> str:
+        """Name the prefix of a transfer's ledger."""
+        return f"{self.ledgers}{part(transfer)}/"
+
+    def join_request(self, node: str) -> str:
+        """Name the key in which a node asks for the cluster's keys."""
+        return f"{self.joins}{part(node)}/request"
+
+    def join_answer(self, node: str) -> str:
+        """Name the key in which the controller answers."""
+        return f"{self.joins}{part(node)}/answer"
+
+
+def part(name: str, what: str = "a name") -> str:
+    """Return the name if it can stand between two slashes of a key, else raise `Invalid`."""
+    if not name or "/" in name or not name.isprintable() or len(name) > NAME_CHARACTERS_MAX or name in {".", ".."}:
+        raise Invalid(
+            f"{what} cannot be {name[:40]!r}",
+            (Problem("", f"expected 1 to {NAME_CHARACTERS_MAX} printable characters without a slash"),),
+            code="MFT-CONFIG-1005",
+        )
+    return name
