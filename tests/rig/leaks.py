@@ -1,0 +1,63 @@
+"""What a test has left behind: processes, tasks, temporary files."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import time
+from pathlib import Path
+
+from tests.rig.processes import descendants, is_alive, signal_tree
+
+PR_SET_CHILD_SUBREAPER = 36
+GRACE_S = 2.0
+"""What was told to end just before the test's own end may take this long to do so."""
+
+
+def adopt_orphans() -> None:
+    """Let processes whose parents die become children of this one, so that none escapes. Source: prctl(2)."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _reap() -> None:
+    """Collect adopted children that have ended; nobody else waits for them."""
+    for entry in os.listdir("/proc/self/task"):
+        children = Path(f"/proc/self/task/{entry}/children")
+        for pid in children.read_text("utf-8").split() if children.exists() else ():
+            if not is_alive(int(pid)):
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(int(pid), os.WNOHANG)
+
+
+def _command(pid: int) -> str:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return ""
+    return b" ".join(words).decode("utf-8", "replace").strip()
+
+
+def processes_left(before: set[int], grace_s: float = GRACE_S) -> list[str]:
+    """Return `pid command` of each living descendant that is not in `before`; then kill them, for the next test."""
+    deadline = time.monotonic() + grace_s
+    while (left := set(descendants(os.getpid())) - before) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    named = [f"{pid} {_command(pid)}" for pid in sorted(left)]
+    for pid in left:
+        signal_tree(pid, signal.SIGKILL)
+    _reap()
+    return named
+
+
+async def tasks_left(grace_s: float = GRACE_S) -> list[str]:
+    """Return the names of tasks that still run on this loop, beside the one that asks."""
+    deadline = time.monotonic() + grace_s
+    own = asyncio.current_task()
+    while left := [task for task in asyncio.all_tasks() if task is not own and not task.done()]:
+        if time.monotonic() > deadline:
+            return [f"{task.get_name()}: {task.get_coro()}" for task in left]
+        await asyncio.sleep(0.01)
+    return []
