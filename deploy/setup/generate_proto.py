@@ -32,7 +32,7 @@ def module_path(source: Path) -> Path:
 
 def compile_one(source: Path, out: Path, paths: list[str]) -> None:
     """Run the compiler with its plugins on one source file."""
-    import grpc_tools
+    import grpc_tools  # type: ignore[import-untyped]
     from grpc_tools import protoc
 
     arguments = [*paths, f"-I{Path(grpc_tools.__file__).parent / '_proto'}", f"--python_out={out}", f"--mypy_out={out}"]
