@@ -37,7 +37,7 @@ class Etcd(ServerProcess):
         peer = f"http://127.0.0.1:{free_port()}"
         program = find_etcd("etcd", version)
         folder.mkdir(parents=True, exist_ok=True)
-        command = [
+        command: list[str | Path] = [
             program,
             *("--name", "test", "--data-dir", folder / "data"),
             *("--listen-client-urls", f"http://{self.endpoint}", "--advertise-client-urls", f"http://{self.endpoint}"),
@@ -64,7 +64,9 @@ class Etcd(ServerProcess):
         """Run `etcdctl` with these arguments and return what it prints: the independent client to check against."""
         program = find_etcd("etcdctl", self.version)
         process = await asyncio.create_subprocess_exec(
-            *(program, f"--endpoints={self.endpoint}", *arguments),
+            program,
+            f"--endpoints={self.endpoint}",
+            *arguments,
             env=os.environ | {"ETCDCTL_API": "3"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -10,7 +10,7 @@ import signal
 import time
 from pathlib import Path
 
-from tests.rig.processes import descendants, is_alive, signal_tree
+from tests.rig.processes import descendants, signal_tree
 
 PR_SET_CHILD_SUBREAPER = 36
 GRACE_S = 2.0
@@ -20,16 +20,6 @@ GRACE_S = 2.0
 def adopt_orphans() -> None:
     """Let processes whose parents die become children of this one, so that none escapes. Source: prctl(2)."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def _reap() -> None:
-    """Collect adopted children that have ended; nobody else waits for them."""
-    for entry in os.listdir("/proc/self/task"):
-        children = Path(f"/proc/self/task/{entry}/children")
-        for pid in children.read_text("utf-8").split() if children.exists() else ():
-            if not is_alive(int(pid)):
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(int(pid), os.WNOHANG)
 
 
 def _command(pid: int) -> str:
@@ -48,7 +38,9 @@ def processes_left(before: set[int], grace_s: float = GRACE_S) -> list[str]:
     named = [f"{pid} {_command(pid)}" for pid in sorted(left)]
     for pid in left:
         signal_tree(pid, signal.SIGKILL)
-    _reap()
+    for pid in left:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)  # Adopted by then, even if its parent was another process.
     return named
 
 

@@ -8,7 +8,7 @@ import random
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 T = TypeVar("T")
 
@@ -17,6 +17,14 @@ PORTS = range(12000, 32000)
 LOOK_EVERY_S = 0.02
 
 
+@overload
+async def eventually(
+    predicate: Callable[[], Awaitable[T]], limit_s: float = 10.0, *, what: str = "", every_s: float = LOOK_EVERY_S
+) -> T: ...
+@overload
+async def eventually(
+    predicate: Callable[[], T], limit_s: float = 10.0, *, what: str = "", every_s: float = LOOK_EVERY_S
+) -> T: ...
 async def eventually(
     predicate: Callable[[], T | Awaitable[T]], limit_s: float = 10.0, *, what: str = "", every_s: float = LOOK_EVERY_S
 ) -> T:
