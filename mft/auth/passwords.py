@@ -11,9 +11,9 @@ import hmac
 import re
 
 import argon2
-import crypt_r
 
 from mft.aio import Threads
+from mft.auth.libcrypt import crypt
 from mft.errors import Invalid, Unavailable
 
 PASSWORD_BYTES_MAX = 1024
@@ -62,7 +62,7 @@ def verify(hashed: str, password: str) -> bool:
             raise Unavailable("the account's argon2id hash cannot be checked; set its password anew") from error
     if not _SHA_CRYPT.fullmatch(hashed) or "\0" in password:
         raise Unavailable("the account's password hash is of a kind that cannot be checked; set its password anew")
-    computed = crypt_r.crypt(password, hashed)
+    computed = crypt(password, hashed)
     if computed is None:
         raise Unavailable("this host's crypt cannot check the account's password hash; set its password anew")
     return hmac.compare_digest(computed.encode(), hashed.encode())
