@@ -1,0 +1,184 @@
+"""One TCP connection of the SFTP service, from the load balancer's word to the end of the session."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import asyncssh
+
+from mft.aio import Latest, Threads
+from mft.auth.chain import Accepted, Chain, Rejected
+from mft.errors import Denied, Invalid
+from mft.model.config import Config
+from mft.model.services import SftpServiceSpec
+from mft.services import happenings
+from mft.services.happenings import Emit
+from mft.services.proxy_protocol import Address, client_address
+from mft.services.session import Origin, Session, open_home
+from mft.services.sftp_channel import SftpChannel
+from mft.services.sftp_login import Login
+
+CHANNELS_MAX = 10
+"""SFTP channels of one connection, as OpenSSH's MaxSessions."""
+
+log = logging.getLogger(__name__)
+
+
+class Surroundings(NamedTuple):
+    """What all connections of a service share."""
+
+    service: str
+    config: Latest[Config]
+    chain: Chain
+    threads: Threads
+    emit: Emit
+    options: asyncssh.SSHServerConnectionOptions
+    logged_in: Callable[[], None]
+    """Called when a session begins or ends."""
+
+
+class SftpConnection:
+    """Runs one connection. Its session, if the client logs in, ends with it."""
+
+    def __init__(self, around: Surroundings, spec: SftpServiceSpec, sock: socket.socket, peer: Address) -> None:
+        """Take over `sock`."""
+        self._around = around
+        self._spec = spec
+        self._sock = sock
+        self._peer = peer
+        self._address = peer
+        self._ssh: asyncssh.SSHServerConnection | None = None
+        self._tasks: asyncio.TaskGroup | None = None
+        self._channels = 0
+        self._login: Login | None = None
+        self._refused: tuple[str, Rejected] | None = None
+        self._active_at = 0.0
+        self.session: Session | None = None
+        self.username = ""
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since the last request."""
+        return asyncio.get_running_loop().time() - self._active_at
+
+    async def run(self) -> None:
+        """Serve until either side ends. Whatever a client does is contained here."""
+        try:
+            await self._run()
+        except (TimeoutError, OSError, asyncssh.Error, Invalid, Denied) as error:
+            log.debug("connection from %s ended: %s", self._address.host, error)
+        except Exception:
+            log.exception("a fault of ours ended the connection from %s", self._address.host)
+        finally:
+            await self._end()
+
+    async def _run(self) -> None:
+        listener = self._spec.listener
+        async with asyncio.timeout(self._spec.login_timeout_s):
+            self._address = await client_address(
+                self._sock, self._peer, listener.proxy_protocol, listener.proxy_trusted
+            )
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            async with asyncio.timeout(self._spec.login_timeout_s):
+                self._ssh = await self._log_in()
+            await self._ssh.wait_closed()
+
+    async def _log_in(self) -> asyncssh.SSHServerConnection:
+        try:
+            return await asyncssh.run_server(
+                self._sock, config=None, options=self._around.options, server_factory=self._new_login
+            )
+        except BaseException:
+            if self._login is None:
+                self._sock.close()
+            elif self._sock.fileno() != -1:
+                # The transport has closed the descriptor; closing it through this object too would hit a stranger's.
+                self._sock.detach()
+            raise
+
+    def _new_login(self) -> Login:
+        self._login = Login(self._around.chain, self._spec.banner, self._rejected, self._enter, self._new_channel)
+        return self._login
+
+    async def _enter(self, accepted: Accepted) -> None:
+        """Begin the session of who has logged in."""
+        origin = Origin(accepted.username, self._around.service, "sftp", self._address.host, self._address.port)
+        self._refused = None
+        self.username = accepted.username
+        umask = int(self._around.config.value.server.umask, 8)
+        home = await open_home(accepted.account, umask, self._around.threads)
+        self._note(happenings.AUTHENTICATED, account=accepted.username, method=accepted.method)
+        self.session = Session(origin, home, self._around.threads, self._around.emit, self._spec.uploads)
+        self.touch()
+        self._around.logged_in()
+
+    def _rejected(self, username: str, why: Rejected, by_password: bool) -> None:
+        # A client offers all its keys before it asks for a password; that alone is no attempt to break in.
+        if by_password:
+            self._note_rejected(username, why)
+        else:
+            self._refused = (username, why)
+
+    def _note_rejected(self, username: str, why: Rejected) -> None:
+        event = {"unknown": happenings.UNKNOWN_ACCOUNT, "disabled": happenings.FORBIDDEN}.get(
+            why.reason, happenings.REJECTED
+        )
+        self._note(event, account=username, reason=why.reason)
+
+    def _new_channel(self) -> SftpChannel | None:
+        if self.session is None or self._channels >= CHANNELS_MAX:
+            return None
+        return SftpChannel(self.session, self._channel_started, self.touch)
+
+    def _channel_started(self, channel: SftpChannel) -> None:
+        assert self._tasks is not None
+        self._channels += 1
+        task = self._tasks.create_task(channel.run(), name=f"sftp:{self.username}:{self._channels}")
+        task.add_done_callback(self._channel_ended)
+
+    def _channel_ended(self, _task: asyncio.Task[None]) -> None:
+        self._channels -= 1
+
+    def touch(self) -> None:
+        """Note that the client is alive and asking."""
+        self._active_at = asyncio.get_running_loop().time()
+
+    def disconnect(self, text: str) -> None:
+        """Tell the client why, and end."""
+        if self._ssh is not None:
+            self._ssh.disconnect(asyncssh.DISC_BY_APPLICATION, text)
+
+    def abort(self) -> None:
+        """End at once."""
+        if self._ssh is not None:
+            self._ssh.abort()
+
+    async def _end(self) -> None:
+        if self._login is None:
+            self._sock.close()
+        if self._ssh is not None:
+            self._ssh.abort()
+        if self._refused is not None:
+            self._note_rejected(*self._refused)
+        session, self.session = self.session, None
+        if session is not None:
+            await session.end()
+            self._note(happenings.DISCONNECTED, account=self.username)
+            self._around.logged_in()
+
+    def _note(self, event: int, **fields: Any) -> None:
+        self._around.emit(
+            event,
+            {
+                "service": self._around.service,
+                "protocol": "sftp",
+                "address": self._address.host,
+                "port": self._address.port,
+                **fields,
+            },
+        )
