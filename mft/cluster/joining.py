@@ -5,9 +5,9 @@
 
 What this protects: neither etcd nor a backup of it ever holds the cluster's key in clear, an answer serves no other
 node than the one that asked, and a name that was admitted once is not given to another key until an operator forgets
-the node. What it does not: who can write to `join/` at all, because etcd is open, can ask under a new name and is admitted;
-and a node without a trust file believes the first answer that it sees. Restrict etcd by its own access control, and
-give nodes `--trust FILE`, which makes them accept only what these keys have signed.
+the node. What it does not: who can write to `join/` at all, because etcd is open, can ask under a new name and is
+admitted; and a node without a trust file believes the first answer that it sees. Restrict etcd by its own access
+control, and give nodes `--trust FILE`, which makes them accept only what these keys have signed.
 
 Forgetting a node takes no key back from it: whoever held the cluster's key still opens what was sealed with it.
 """

@@ -105,7 +105,7 @@ class EtcdStore:
 
     def __init__(self, kv: Kv, keys: Keys, trust: Trust) -> None:
         self._kv = kv
-        self._keys = keys
+        self._keys = self.keys = keys
         self._trust = trust
 
     async def current(self) -> Current:
@@ -120,6 +120,11 @@ class EtcdStore:
             incarnation.value.decode("utf-8", "replace") if incarnation else "",
             incarnation.mod_revision if incarnation else 0,
         )
+
+    async def pointer(self) -> Pointer | None:
+        """Read the pointer alone; None if nothing was ever published. Raises `Invalid` if it is damaged."""
+        value = (await self._kv.get(self._keys.current)).value
+        return None if value is None else decode_pointer(value)
 
     async def manifest(self, number: int) -> Signed:
         """Read one version's manifest, verified. Raises `NotFound`, or `Invalid` if it is forged or damaged."""

@@ -1,7 +1,7 @@
 """Visiting the texts of a config: all secrets, all passwords, or all plain texts, wherever they stand.
 
 Specs are walked by their types, so a new spec's secret is sealed, redacted and kept out of expansion without a line of
-code. Overrides of nodes are walked as the component that they change, and under that component's place.
+code. Overrides of nodes are walked as the component that they change.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mft.model.spec import Spec
 Kind = Literal["secret", "password", "plain"]
 
 Place = tuple[str | int, ...]
-"""(family, id, field, …): where a text stands. In an override: where it would stand in the component itself."""
+"""(family, id, field, …): where a text stands. In an override: (nodes, name, overrides, family, id, field, …)."""
 
 Visit = Callable[[Place, str], str]
 
@@ -34,7 +34,7 @@ def rewrite(config: Config, kind: Kind, visit: Visit) -> Config:
         components = components_of(config, family)
         new = {id: rewrite_spec(spec, kind, visit, (family, id)) for id, spec in components.items()}
         if family == "nodes":
-            new = {id: _rewrite_overrides(config, spec, kind, visit) for id, spec in new.items()}
+            new = {id: _rewrite_overrides(config, id, spec, kind, visit) for id, spec in new.items()}
         if any(new[id] is not spec for id, spec in components.items()):
             changed[family.replace("-", "_")] = new
     server = rewrite_spec(config.server, kind, visit, ("server",))
@@ -70,17 +70,22 @@ def components_of(config: Config, family: str) -> dict[str, Any]:
 
 
 def component_path(place: Place) -> str:
-    """Name a place without its positions in lists: `services/main/listener/host_keys`. No id has a slash."""
+    """Name a place without its positions in lists: `services/main/listener/host_keys`. No id has a slash.
+
+    A place in an override has the name of the place that it overrides: after merging nothing tells them apart.
+    """
+    if place[0] == "nodes" and place[2:3] == ("overrides",):
+        place = place[3:]
     return "/".join(part for part in place if isinstance(part, str))
 
 
-def _rewrite_overrides(config: Config, node: Any, kind: Kind, visit: Visit) -> Any:
+def _rewrite_overrides(config: Config, name: str, node: Any, kind: Kind, visit: Visit) -> Any:
     overrides, touched = dict(node.overrides), False
     for family, components in node.overrides.items():
         known = components_of(config, family) if family in FAMILIES else {}
         for id, table in components.items():
             if id in known and isinstance(table, Mapping):
-                new = rewrite_table(table, type(known[id]), kind, visit, (family, id))
+                new = rewrite_table(table, type(known[id]), kind, visit, ("nodes", name, "overrides", family, id))
                 if new != table:
                     overrides[family] = {**overrides[family], id: new}
                     touched = True
