@@ -28,8 +28,8 @@ class LeaseDetails(NamedTuple):
 
 
 def lease_hex(lease_id: int) -> str:
-    """A lease's number as etcd's own tools write it, and as election keys carry it."""
-    return f"{lease_id:016x}"
+    """A lease's number as election keys carry it."""
+    return f"{lease_id:x}"
 
 
 class Leases:

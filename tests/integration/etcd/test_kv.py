@@ -33,9 +33,10 @@ async def test_what_we_write_is_plain_etcd_and_what_others_write_we_read(each_et
         seen = json.loads(await each_etcd.ctl("get", "ours/ü", "-w", "json", "--hex=false"))
         assert seen["kvs"][0]["lease"] == lease_id
         assert seen["kvs"][0]["mod_revision"] == written.header.revision
-        assert await each_etcd.ctl("get", "ours/ü", "--print-value-only", "--hex") == "\\x00\\xff" + "".join(
-            f"\\x{byte:02x}" for byte in b"bytes"
-        ) + "\n"
+        assert (
+            await each_etcd.ctl("get", "ours/ü", "--print-value-only", "--hex")
+            == "\\x00\\xff" + "".join(f"\\x{byte:02x}" for byte in b"bytes") + "\n"
+        )
         await each_etcd.ctl("put", "theirs", "hello")
         got = await client.kv.get("theirs")
         assert got.value == b"hello"
