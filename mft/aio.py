@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, ParamSpec, TypeVar
 
@@ -45,7 +45,7 @@ class Latest(Generic[T]):
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    async def follow(self, every_s: float | None = None) -> AsyncIterator[T]:
+    async def follow(self, every_s: float | None = None) -> AsyncGenerator[T, None]:
         """Yield the present value, then the newest one after each change, skipping those that were overtaken.
 
         With `every_s` also yield when that many seconds passed without a change: a reconciler wakes on change *and*
