@@ -1,0 +1,15 @@
+"""The part of a node and of a controller that follows config and runs services and transfers.
+
+guardian.py       the program itself: starts the agent, ends what it leaves behind, then revokes its lease
+revoke.py         ends one lease, as a short process of its own, so that the guardian needs no etcd client
+options.py        what an agent is started with
+main.py           entry point and composition root: `python -m mft.agent.main OPTIONS`
+follower.py       config/current → verified, stored, published as `Latest`
+reconciler.py     which listeners run here; `plan` is pure
+supervisor.py     keeps worker processes alive
+inbound_pool.py   the inbound workers, their listeners and their share of the sessions
+outbound_pool.py  the outbound workers and the runs they make
+leading.py        candidacy: one dispatcher for each leader group that this instance may lead
+presence.py       what this instance says of itself in etcd: alive, ack
+health.py         liveness and readiness for load balancers and supervisors
+"""

@@ -14,9 +14,12 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
+from mft.model.config import Config
 from mft.model.delivery import Record
 
 HEADER_BYTES = 4
+FRAME_READ_BYTES = 1024 * 1024
+"""Buffer of a channel's reader."""
 FRAME_BYTES_MAX = 256 * 1024 * 1024
 """Bounds what a broken peer can make us read; the largest frame is a `Configure` with every account."""
 
@@ -31,9 +34,16 @@ class Frame(Struct, frozen=True, kw_only=True, tag=True):
 class Configure(Frame, frozen=True, kw_only=True):
     """Use this config from the next login and the next run on."""
 
+    node: str
+    """The instance's name, for what is written on its behalf."""
     version: int
     config: bytes
     """The instance's view: `Config` in msgpack, overrides and variables applied, secrets opened."""
+
+
+def encode_config(config: Config) -> bytes:
+    """Encode a view for `Configure`."""
+    return msgspec.msgpack.encode(config)
 
 
 class Listen(Frame, frozen=True, kw_only=True):
@@ -74,6 +84,8 @@ class Run(Frame, frozen=True, kw_only=True):
     deadline: float
     records: dict[str, Record]
     """Delivery → its record, for all deliveries of this transfer that have one."""
+    sweep: bool = False
+    """First remove temp files of earlier terms that no record names."""
 
 
 class Cancel(Frame, frozen=True, kw_only=True):

@@ -1,0 +1,283 @@
+"""The composition root of an instance: what an agent consists of, and in which order it begins and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+import time
+from collections.abc import Mapping
+from importlib.metadata import version as program_version
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from mft.agent.follower import Follower
+from mft.agent.health import Health
+from mft.agent.inbound_pool import InboundPool
+from mft.agent.leading import Leading
+from mft.agent.options import AgentOptions
+from mft.agent.outbound_pool import OutboundPool
+from mft.agent.presence import Presence
+from mft.agent.reconciler import Reconciler
+from mft.agent.supervisor import Supervisor
+from mft.aio import Latest, backoff, cancel_and_wait
+from mft.cluster import trust_file
+from mft.cluster.joining_etcd import join
+from mft.cluster.keys import Keys
+from mft.cluster.membership import Alive, Candidate, encode
+from mft.cluster.store_disk import DiskStore
+from mft.cluster.store_etcd import EtcdStore
+from mft.cluster.trust_file import Pinned
+from mft.errors import Invalid, MftError
+from mft.etcd.client import EtcdClient
+from mft.etcd.election import Election
+from mft.etcd.keeper import LeaseKeeper
+from mft.etcd.servers import Fitness, judge_version
+from mft.events import catalogue
+from mft.events.bus import Bus
+from mft.model.config import Config
+from mft.model.services import ServiceSpec
+from mft.transfers.dispatcher import Dispatcher
+from mft.worker import frames
+
+
+class Agent:
+    """One instance: it follows the config, serves, and stands for election. Everything is wired here."""
+
+    def __init__(self, options: AgentOptions, lease_pipe: socket.socket) -> None:
+        self._options = options
+        self._lease_pipe = lease_pipe
+        self._boot = secrets.token_hex(8)
+        self._began = time.time()
+        self._program = program_version("mft-cluster")
+        self._keys = Keys(options.cluster)
+        self._etcd = EtcdClient(options.etcd.endpoints, tls=options.etcd.tls())
+        self._keeper = LeaseKeeper(self._etcd.leases, options.lease_ttl_s)
+        self._bus = Bus(instance=options.name)
+        self._inbound_wanted = Latest(0)
+        self._outbound_wanted = Latest(0)
+        self._services: Latest[Mapping[str, ServiceSpec]] = Latest({})
+        self._worker_problems: Latest[Mapping[str, str]] = Latest({})
+        self._inbound = InboundPool(self._pass_on, self._worker_problems.set)
+        self._outbound = OutboundPool(self._pass_on)
+        self._reconciler = Reconciler(self._services, self._inbound, self._bus.emit)
+        self._config: Latest[Config] = Latest(Config())
+        self._follower: Follower | None = None
+        self._leading = Leading(
+            self._config, self._outbound, self._outbound_wanted, options.outbound_workers, self._dispatcher
+        )
+        self._log = structlog.get_logger()
+
+    async def run(self, terminated: asyncio.Event) -> None:
+        """Run until `terminated` is set, then drain: resign, finish, revoke the lease, end.
+
+        Raises:
+            Invalid: an option cannot be used; starting again would not help.
+        """
+        self._bus.emit(catalogue.INSTANCE_STARTED, {"role": self._options.role, "program": self._program})
+        async with self._etcd, asyncio.TaskGroup() as tasks:
+            bus = tasks.create_task(self._bus.run(), name="bus")
+            inbound = tasks.create_task(self._supervise_inbound(), name="inbound-workers")
+            outbound = tasks.create_task(self._supervise_outbound(), name="outbound-workers")
+            lease = tasks.create_task(self._hold_lease(), name="lease")
+            work = tasks.create_task(self._work(), name="work")
+            ended = tasks.create_task(terminated.wait(), name="terminated")
+            await ended
+            self._log.info("stopping")
+            await cancel_and_wait(work)
+            await self._finish_sessions()
+            await cancel_and_wait(inbound, outbound)
+            await self._give_lease_back(lease)
+            self._bus.emit(catalogue.INSTANCE_STOPPED, {})
+            await self._bus.flush(limit_s=2.0)
+            await cancel_and_wait(bus)
+
+    async def _work(self) -> None:
+        """Everything that stops first: following, listening, leading."""
+        async with asyncio.TaskGroup() as tasks:
+            if self._options.health_address:
+                health = Health(self._options.health_address, self._status)
+                tasks.create_task(health.run(), name="health")
+            tasks.create_task(self._check_server(), name="etcd-version")
+            pinned = await self._join()
+            follower = self._follower = self._make_follower(pinned)
+            await follower.load_snapshot()
+            presence = Presence(self._etcd.kv, self._keys, self._keeper, self._alive, follower.ack)
+            store = EtcdStore(self._etcd.kv, self._keys, pinned.trust())
+            for name, work in {
+                "configure": self._configure(follower),
+                "reconciler": self._reconciler.run(),
+                "presence": presence.run(),
+                "problems": self._follow_problems(presence),
+                "follower": follower.run(self._etcd, self._keys.current, store),
+                "commits": self._outbound.serve_commits(),
+                "leading": self._leading.run(),
+            }.items():
+                tasks.create_task(work, name=name)
+
+    async def _join(self) -> Pinned:
+        """Give the cluster's keys: from this instance's folder, else from the controller, however long that takes."""
+        trust = None
+        if self._options.trust:
+            trust = await asyncio.to_thread(trust_file.load_trust, Path(self._options.trust), self._options.cluster)
+        return await join(self._etcd, self._keys, self._options.name, Path(self._options.data), trust)
+
+    def _make_follower(self, pinned: Pinned) -> Follower:
+        return Follower(
+            name=self._options.name,
+            role=self._options.role,
+            program=self._program,
+            disk=DiskStore(Path(self._options.data) / "config", self._options.cluster, pinned.trust()),
+            sealer=pinned.sealer(),
+            emit=self._bus.emit,
+        )
+
+    async def _configure(self, follower: Follower) -> None:
+        """Hand each new view to all that live by it."""
+        async for config in follower.config.follow():
+            number = follower.ack.value.applied
+            frame = frames.Configure(node=self._options.name, version=number, config=frames.encode_config(config))
+            self._inbound.configure(frame)
+            self._outbound.configure(frame)
+            self._bus.configure(config.event_handlers)
+            self._inbound_wanted.set(self._options.inbound_workers if config.services else 0)
+            self._services.set(config.services)
+            self._config.set(config)
+
+    async def _supervise_inbound(self) -> None:
+        await self._supervisor("inbound", self._inbound, self._inbound_wanted).run()
+
+    async def _supervise_outbound(self) -> None:
+        await self._supervisor("outbound", self._outbound, self._outbound_wanted).run()
+
+    def _supervisor(self, kind: Any, owner: InboundPool | OutboundPool, count: Latest[int]) -> Supervisor:
+        log_options = f"{self._options.log_format}:{self._options.log_level}"
+        return Supervisor(kind, self._options.name, log_options, owner, count)
+
+    def _dispatcher(self, group: str) -> Dispatcher:
+        value = encode(Candidate(name=self._options.name, boot=self._boot))
+        return Dispatcher(
+            group=group,
+            election=Election(self._etcd, self._keeper, prefix=self._keys.election(group), value=value),
+            kv=self._etcd.kv,
+            keys=self._keys,
+            keeper=self._keeper,
+            config=self._config,
+            make_pass=self._leading.make_pass,
+            emit=self._bus.emit,
+        )
+
+    async def _hold_lease(self) -> None:
+        """Hold the lease for as long as the agent lives; the guardian and the workers learn of each change."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._tell_lease(), name="lease:tell")
+            for wait_s in backoff(0.5, 10.0):
+                try:
+                    await self._keeper.run()
+                except MftError as error:
+                    self._log.error("no lease can be had from etcd", reason=str(error))
+                await asyncio.sleep(wait_s)
+
+    async def _tell_lease(self) -> None:
+        told = 0
+        why = ""
+        async for state in self._keeper.state.follow():
+            if state.lease_id != told:
+                told = state.lease_id
+                self._lease_pipe.send(f"{told or ''}\n".encode())
+            if state.lease_id:
+                self._outbound.permit(state.deadline_s)
+            if bool(why) != bool(state.why):
+                self._tell_etcd(state.why)
+            why = state.why
+
+    def _tell_etcd(self, why: str) -> None:
+        if why:
+            self._log.warning("etcd cannot be reached, trying again; inbound goes on, outbound pauses", reason=why)
+            self._bus.emit(catalogue.ETCD_LOST, {"reason": why})
+        else:
+            self._log.info("etcd is reached, the lease is held")
+            self._bus.emit(catalogue.ETCD_REGAINED, {})
+
+    async def _give_lease_back(self, lease: asyncio.Task[None]) -> None:
+        """Revoke the lease at a clean end, so that nobody waits for its time to live."""
+        held = self._keeper.state.value.lease_id
+        await cancel_and_wait(lease)
+        if held:
+            with contextlib.suppress(MftError, TimeoutError):
+                async with asyncio.timeout(2.0):
+                    await self._etcd.leases.revoke(held)
+                    self._lease_pipe.send(b"\n")
+
+    async def _finish_sessions(self) -> None:
+        """Let open sessions finish, for as long as the options allow."""
+        self._inbound.drain(self._options.stop_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._options.stop_s):
+                await self._inbound.idle()
+
+    async def _check_server(self) -> None:
+        """Look at etcd's version once it answers: one that may lose data is refused, an old one warned about."""
+        for wait_s in backoff(0.5, 10.0):
+            try:
+                status = await self._etcd.servers.status()
+            except MftError as error:
+                self._log.warning("etcd cannot be reached, trying again", reason=str(error))
+                await asyncio.sleep(wait_s)
+                continue
+            verdict = judge_version(status.version)
+            if verdict.fitness is Fitness.REFUSED:
+                raise Invalid(verdict.why)
+            if verdict.fitness is Fitness.OLD:
+                self._log.warning(verdict.why)
+            return
+
+    async def _follow_problems(self, presence: Presence) -> None:
+        """Have presence look again whenever something that it tells may have changed."""
+        async with asyncio.TaskGroup() as tasks:
+            for source in (self._reconciler.problems, self._worker_problems):
+                tasks.create_task(_wake(presence, source), name="problems:wake")
+
+    def _alive(self) -> Alive:
+        ready, _ = self._status()
+        return Alive(
+            name=self._options.name,
+            role=self._options.role,
+            address=socket.gethostname(),
+            boot=self._boot,
+            program=self._program,
+            pid=os.getpid(),
+            started_at=self._began,
+            ready=ready,
+            problems=self._problems(),
+        )
+
+    def _problems(self) -> dict[str, str]:
+        services = {**self._reconciler.problems.value, **self._worker_problems.value}
+        return {f"services.{id}": problem for id, problem in sorted(services.items())}
+
+    def _status(self) -> tuple[bool, Mapping[str, Any]]:
+        """Whether this instance serves what it should, and the facts behind that."""
+        ack = self._follower.ack.value if self._follower else None
+        version = ack.applied if ack else 0
+        problems = self._problems()
+        ready = version > 0 and not problems and self._inbound.is_serving
+        return ready, {
+            "version": version,
+            "problems": problems,
+            "etcd": "connected" if self._keeper.state.value.lease_id else "degraded",
+            "leads": sorted(group for group, leads in self._leading.groups.items() if leads),
+            "sessions": self._inbound.sessions,
+        }
+
+    def _pass_on(self, frame: frames.Emit) -> None:
+        self._bus.emit(frame.event, frame.fields, at=frame.at)
+
+
+async def _wake(presence: Presence, source: Latest[Any]) -> None:
+    async for _ in source.follow():
+        presence.wake()

@@ -1,0 +1,81 @@
+"""Candidacy: one dispatcher for each leader group that this instance may lead, as the config says now."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Mapping
+
+from mft.agent.outbound_pool import OutboundPool
+from mft.aio import Latest, cancel_and_wait
+from mft.model.config import Config
+from mft.model.delivery import Record, Term
+from mft.transfers.dispatcher import Commit, Dispatcher, groups_of
+from mft.worker import frames
+
+
+class Leading:
+    """The groups that this instance stands for. Their runs are numbered here, so that no two share a temp name."""
+
+    def __init__(
+        self,
+        config: Latest[Config],
+        pool: OutboundPool,
+        workers_wanted: Latest[int],
+        workers: int,
+        dispatcher: Callable[[str], Dispatcher],
+    ) -> None:
+        self._config = config
+        self._pool = pool
+        self._workers_wanted = workers_wanted
+        self._workers = workers
+        self._dispatcher = dispatcher
+        self._dispatchers: dict[str, Dispatcher] = {}
+        self._numbers = itertools.count(1)
+
+    @property
+    def groups(self) -> Mapping[str, bool]:
+        """Leader group → whether this instance leads it now."""
+        return {group: dispatcher.leads.value is not None for group, dispatcher in self._dispatchers.items()}
+
+    async def run(self) -> None:
+        """Stand for every group of the config that this instance may lead; until cancelled, and then resign."""
+        running: dict[str, asyncio.Task[None]] = {}
+        async with asyncio.TaskGroup() as tasks:
+            async for config in self._config.follow():
+                wanted = groups_of(config.transfers)
+                self._workers_wanted.set(self._workers if wanted else 0)
+                for group in running.keys() - wanted:
+                    await cancel_and_wait(running.pop(group))
+                    del self._dispatchers[group]
+                for group in sorted(wanted - running.keys()):
+                    dispatcher = self._dispatchers[group] = self._dispatcher(group)
+                    running[group] = tasks.create_task(dispatcher.run(), name=f"dispatcher:{group}")
+
+    async def make_pass(
+        self,
+        *,
+        transfer: str,
+        group: str,
+        term: Term,
+        deadline: float,
+        records: Mapping[str, Record],
+        sweep: bool,
+        commit: Commit,
+    ) -> frames.Ran:
+        """Have an outbound worker make one pass; see `OutboundPool.run`."""
+        order = frames.Run(
+            run=next(self._numbers),
+            transfer=transfer,
+            group=group,
+            incarnation=term.incarnation,
+            create_revision=term.create_revision,
+            deadline=deadline,
+            records=dict(records),
+            sweep=sweep,
+        )
+
+        def write(frame: frames.Commit) -> Awaitable[None]:
+            return commit(frame.puts, frame.forgets)
+
+        return await self._pool.run(order, write)

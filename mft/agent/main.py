@@ -1,0 +1,58 @@
+"""The agent's entry point: `python -m mft.agent.main OPTIONS LEASE_FD GUARDIAN`, spawned by the guardian alone.
+
+LEASE_FD is a socket on which the agent tells the guardian which lease it holds, so that the guardian can end that lease
+when the agent has died.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+
+import structlog
+import uvloop
+from msgspec import json
+
+from mft import log
+from mft.agent.agent import Agent
+from mft.agent.guardian import EXIT_USAGE
+from mft.agent.options import AgentOptions
+from mft.errors import Invalid
+from mft.process import die_with_parent
+
+_NICE = -5
+"""The agent's priority, where permitted: its loop must be free to renew the lease however busy the workers are."""
+
+
+def main() -> None:
+    """Run one agent until it is told to end."""
+    options = json.decode(sys.argv[1], type=AgentOptions)
+    die_with_parent(int(sys.argv[3]))
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # The guardian blocks its signals, and a mask is inherited.
+    log.setup(options.log_format, options.log_level, node=options.name, process="agent", pid=os.getpid())
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+    except OSError:
+        pass
+    try:
+        uvloop.run(_run(options, socket.socket(fileno=int(sys.argv[2]))))
+    except* Invalid as group:
+        structlog.get_logger().error("the agent cannot start", reason=str(group.exceptions[0]))
+        sys.exit(EXIT_USAGE)
+
+
+async def _run(options: AgentOptions, lease_pipe: socket.socket) -> None:
+    agent = Agent(options, lease_pipe)
+    running = asyncio.current_task()
+    assert running is not None
+    terminated = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminated.set)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, terminated.set)
+    await agent.run(terminated)
+
+
+if __name__ == "__main__":
+    main()

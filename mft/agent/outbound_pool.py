@@ -1,0 +1,146 @@
+"""The outbound workers as one: who makes which run, and how all of them are stopped before a term can end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from mft.agent.supervisor import Worker
+from mft.aio import Latest
+from mft.errors import LeadershipLost, MftError, Unavailable
+from mft.worker.frames import Cancel, Commit, Configure, Configured, Emit, Permit, Ran, Recorded, Report, Run
+
+_CANCEL_S_MAX = 0.2
+"""How long a worker may take to acknowledge that a run is cancelled, before it is killed."""
+
+Committer = Callable[[Commit], Awaitable[None]]
+"""Writes what a worker asks for to the journal, fenced; raises as `mft.transfers.journal.Journal.commit` does."""
+
+
+class _Running:
+    """One run that a worker is making."""
+
+    def __init__(self, order: Run, worker: Worker, commit: Committer) -> None:
+        self.order = order
+        self.worker = worker
+        self.commit = commit
+        self.result: asyncio.Future[Ran] = asyncio.get_running_loop().create_future()
+
+
+class OutboundPool:
+    """Owner of the outbound workers."""
+
+    def __init__(self, emit: Callable[[Emit], None]) -> None:
+        self._emit = emit
+        self._workers: dict[int, Worker] = {}
+        self._running: dict[int, _Running] = {}
+        self._configure: Configure | None = None
+        self._commits: asyncio.Queue[tuple[_Running, Commit]] = asyncio.Queue()
+        self._present = Latest(0)
+
+    @property
+    def runs(self) -> int:
+        """Runs under way."""
+        return len(self._running)
+
+    def configure(self, frame: Configure) -> None:
+        """Use this config from the next run on."""
+        self._configure = frame
+        for worker in self._workers.values():
+            worker.send(frame)
+
+    async def run(self, order: Run, commit: Committer) -> Ran:
+        """Have a worker make this run and return how it ended. Cancelling this cancels the run and waits for its end.
+
+        Raises:
+            Unavailable: the worker died; what was open is in the journal.
+        """
+        worker = await self._least_busy()
+        running = self._running[order.run] = _Running(order, worker, commit)
+        worker.send(order)
+        try:
+            return await asyncio.shield(running.result)
+        except asyncio.CancelledError:
+            await self._end(running)
+            raise
+        finally:
+            self._running.pop(order.run, None)
+
+    def permit(self, deadline: float) -> None:
+        """Tell the workers of a renewed lease: their terms now last until `deadline`."""
+        for running in self._running.values():
+            running.worker.send(Permit(group=running.order.group, deadline=deadline))
+
+    def kill_all(self) -> None:
+        """End every worker that is making a run: the lease is about to end, and nothing may be sent after it."""
+        for running in self._running.values():
+            running.worker.kill()
+
+    async def serve_commits(self) -> None:
+        """Write what workers ask for, until cancelled. Each commit is a task, so that the journal can group them."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                running, commit = await self._commits.get()
+                tasks.create_task(self._commit(running, commit), name=f"commit:{commit.run}:{commit.seq}")
+
+    def began(self, worker: Worker) -> None:
+        """Give a new worker the config; it is then ready for runs."""
+        self._workers[worker.number] = worker
+        if self._configure is not None:
+            worker.send(self._configure)
+        self._present.set(len(self._workers))
+
+    def reported(self, worker: Worker, report: Report) -> None:
+        """Take note of what a worker says."""
+        match report:
+            case Emit():
+                self._emit(report)
+            case Commit(run=run):
+                if running := self._running.get(run):
+                    self._commits.put_nowait((running, report))
+                else:
+                    worker.send(Recorded(seq=report.seq, error="the run is over", lost=True))
+            case Ran(run=run):
+                if (running := self._running.get(run)) and not running.result.done():
+                    running.result.set_result(report)
+            case Configured():
+                pass
+            case _:
+                raise AssertionError(f"an outbound worker says {report}")
+
+    def ended(self, worker: Worker) -> None:
+        """Forget a worker; its runs fail and are made again by the journal."""
+        self._workers.pop(worker.number, None)
+        self._present.set(len(self._workers))
+        for running in self._running.values():
+            if running.worker is worker and not running.result.done():
+                running.result.set_exception(Unavailable("the worker that made this run died"))
+
+    async def _least_busy(self) -> Worker:
+        async for present in self._present.follow():
+            if present:
+                break
+        busy = [running.worker.number for running in self._running.values()]
+        return min(self._workers.values(), key=lambda worker: busy.count(worker.number))
+
+    async def _end(self, running: _Running) -> None:
+        """Cancel a run and wait for the acknowledgement; a worker that gives none in time is killed."""
+        running.worker.send(Cancel(run=running.order.run))
+        try:
+            async with asyncio.timeout(_CANCEL_S_MAX):
+                await asyncio.wait([running.result])
+        except TimeoutError:
+            running.worker.kill()
+            await running.worker.ended.wait()
+        if running.result.done():
+            running.result.exception()  # Looked at, so that nobody warns that it was not.
+
+    async def _commit(self, running: _Running, commit: Commit) -> None:
+        try:
+            await running.commit(commit)
+            answer = Recorded(seq=commit.seq)
+        except LeadershipLost as error:
+            answer = Recorded(seq=commit.seq, error=str(error), lost=True)
+        except MftError as error:
+            answer = Recorded(seq=commit.seq, error=str(error))
+        running.worker.send(answer)

@@ -1,0 +1,111 @@
+"""Every event there is: number, severity, text. A number is never reused and never changes its meaning.
+
+Where an event means the same as one of SFTPPlus, it has the same number, so that operators' filters keep working;
+70000 and above are ours alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from mft.events.event import Severity
+
+INSTANCE_STARTED = 20001
+INSTANCE_STOPPED = 20002
+ADDRESS_REFUSED = 20005
+ACCOUNT_UNKNOWN = 20021
+LOGIN_FORBIDDEN = 20136
+LOGIN_ACCEPTED = 20137
+CONFIG_REJECTED = 20138
+LOGIN_REJECTED = 20142
+COMPONENT_STARTED = 20156
+COMPONENT_STOPPED = 20157
+COMPONENT_FAILED = 20158
+HANDLER_FAILED = 20165
+SESSION_OPENED = 30011
+CONNECTION_OPENED = 30014
+CONNECTION_CLOSED = 30015
+DOWNLOAD_FAILED = 30041
+UPLOAD_FAILED = 30042
+DOWNLOAD_BEGUN = 30043
+UPLOAD_BEGUN = 30044
+TOO_MANY_OPEN = 30051
+DOWNLOAD_DONE = 30067
+UPLOAD_DONE = 30068
+CONFIG_APPLIED = 50017
+FILE_FAILED_WILL_RETRY = 60011
+FILE_DELIVERED = 60012
+LEADER_GAINED = 70001
+LEADER_LOST = 70002
+RUN_FAILED_WILL_RETRY = 70003
+DELIVERY_UNCERTAIN = 70004
+EVENTS_LOST = 70005
+ETCD_LOST = 70006
+ETCD_REGAINED = 70007
+
+
+class Entry(NamedTuple):
+    """What the catalogue says of one event. `text` names its fields in braces; other fields may be added."""
+
+    name: str
+    severity: Severity
+    text: str
+
+
+CATALOGUE: Mapping[int, Entry] = {
+    INSTANCE_STARTED: Entry("instance-started", "info", "Program {program} started as {role}."),
+    INSTANCE_STOPPED: Entry("instance-stopped", "info", "The program stopped in order."),
+    ADDRESS_REFUSED: Entry("address-refused", "warning", "Connection from {address} refused: {reason}."),
+    ACCOUNT_UNKNOWN: Entry(
+        "account-unknown", "warning", "Login from {address} as {account}: there is no such account."
+    ),
+    LOGIN_FORBIDDEN: Entry("login-forbidden", "warning", "Login of {account} from {address} forbidden: {reason}."),
+    LOGIN_ACCEPTED: Entry("login-accepted", "info", "{account} logged in from {address} by {method}."),
+    CONFIG_REJECTED: Entry("config-rejected", "error", "Config version {version} cannot be used here: {reason}"),
+    LOGIN_REJECTED: Entry("login-rejected", "warning", "Login of {account} from {address} rejected."),
+    COMPONENT_STARTED: Entry("component-started", "info", "{component} started."),
+    COMPONENT_STOPPED: Entry("component-stopped", "info", "{component} stopped."),
+    COMPONENT_FAILED: Entry("component-failed", "error", "{component} cannot run: {reason}"),
+    HANDLER_FAILED: Entry("handler-failed", "error", "Event handler {component} failed and tries again: {reason}"),
+    SESSION_OPENED: Entry("session-opened", "info", "{account} opened an SFTP session from {address}."),
+    CONNECTION_OPENED: Entry("connection-opened", "info", "Connection from {address} to {service}."),
+    CONNECTION_CLOSED: Entry("connection-closed", "info", "Connection from {address} to {service} closed."),
+    DOWNLOAD_FAILED: Entry("download-failed", "error", "{account}: reading {path} failed: {reason}"),
+    UPLOAD_FAILED: Entry("upload-failed", "error", "{account}: writing {path} failed: {reason}"),
+    DOWNLOAD_BEGUN: Entry("download-begun", "info", "{account} opened {path} for reading."),
+    UPLOAD_BEGUN: Entry("upload-begun", "info", "{account} opened {path} for writing."),
+    TOO_MANY_OPEN: Entry("too-many-open", "warning", "{account} has too many files open."),
+    DOWNLOAD_DONE: Entry("download-done", "info", "{account} has read {path}: {size_bytes} bytes."),
+    UPLOAD_DONE: Entry("upload-done", "info", "{account} has written {path}: {size_bytes} bytes."),
+    CONFIG_APPLIED: Entry("config-applied", "info", "Config version {version} is in use."),
+    FILE_FAILED_WILL_RETRY: Entry(
+        "file-failed-will-retry", "warning", "Transfer {transfer}: {path} could not be delivered now: {reason}"
+    ),
+    FILE_DELIVERED: Entry("file-delivered", "info", "Transfer {transfer}: {path} delivered, {size_bytes} bytes."),
+    LEADER_GAINED: Entry("leader-gained", "info", "This instance leads group {leader_group}, term {term}."),
+    LEADER_LOST: Entry("leader-lost", "info", "This instance leads group {leader_group} no more, term {term}."),
+    RUN_FAILED_WILL_RETRY: Entry(
+        "run-failed-will-retry", "warning", "Transfer {transfer}: the pass failed and is made again: {reason}"
+    ),
+    DELIVERY_UNCERTAIN: Entry(
+        "delivery-uncertain", "error", "Transfer {transfer}: it is not known whether {path} was delivered: {reason}"
+    ),
+    EVENTS_LOST: Entry(
+        "events-lost", "critical", "{count} events for handler {component} were lost: its queue was full."
+    ),
+    ETCD_LOST: Entry("etcd-lost", "warning", "etcd cannot be reached: {reason}. Inbound goes on, outbound pauses."),
+    ETCD_REGAINED: Entry("etcd-regained", "info", "etcd is reached again."),
+}
+
+
+class _Shown(dict[str, object]):
+    """Fields as a text shows them; one that is missing shows as a question mark instead of losing the event."""
+
+    def __missing__(self, key: str) -> str:
+        return "?"
+
+
+def text_of(id: int, fields: Mapping[str, object]) -> str:
+    """Write the event's sentence."""
+    return CATALOGUE[id].text.format_map(_Shown(fields))

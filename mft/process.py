@@ -1,0 +1,41 @@
+"""Processes of this program: how one starts another, and how none outlives its parent. Standard library only."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent(parent: int) -> None:
+    """Make the kernel kill this process when the process `parent` (a pid) ends; call it first thing after the start.
+
+    A parent that died before this call is noticed too. Linux only. Source: prctl(2), PR_SET_PDEATHSIG.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def python_command(module: str, *arguments: str) -> list[str]:
+    """Give the command that runs a module of this program in a new process with the same interpreter."""
+    return [sys.executable, "-m", module, *arguments]
+
+
+def bound_command(*command: str) -> list[str]:
+    """Give the command that runs any program, ended by the kernel when this process ends, however that comes about."""
+    return python_command("mft.process", str(os.getpid()), *command)
+
+
+def _become() -> None:
+    """Turn this process into the command after its first argument, the parent's pid. The signal outlives the exec."""
+    die_with_parent(int(sys.argv[1]))
+    os.execvp(sys.argv[2], sys.argv[2:])
+
+
+if __name__ == "__main__":
+    _become()

@@ -1,0 +1,261 @@
+"""One file, exactly once: upload under a temp name, `intent`, rename, `done`, remove the source, forget.
+
+The order is the one that tests/model checks exhaustively. What each step relies on:
+
+- every journal write is fenced by the term and by the record's mod revision, so a leader that lost its term is refused;
+- the partner cannot be fenced, so a successor first makes the old temp names useless: it journals its own name beside
+  them, then renames each old one, oldest first, to its own. Of two renames of one source at most one succeeds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from mft.aio import boottime
+from mft.errors import Conflict, LeadershipLost, MftError, NotFound, Unavailable
+from mft.events import catalogue
+from mft.model.delivery import Record, Term, temp_name
+from mft.model.locations import LocationSpec, SftpLocationSpec
+from mft.model.transfers import TransferSpec
+from mft.transfers.remotes.base import Remote, join
+from mft.transfers.taking import Taken, remove_taken
+
+_UNCERTAIN = "its temp file is gone, which proves nothing at a partner that removes temp files or renames in two steps"
+
+Emit = Callable[[int, dict[str, Any]], None]
+
+
+class Journal(Protocol):
+    """The records of one transfer, fenced by the term. Each call returns when etcd has agreed."""
+
+    async def put(self, delivery: str, record: Record) -> None:
+        """Write this record.
+
+        Raises:
+            LeadershipLost: the term has ended; nothing was written.
+            Conflict: the record is not what it was taken for.
+            Unavailable: etcd cannot be reached; whether it was written is unknown.
+        """
+        ...
+
+    async def forget(self, delivery: str) -> None:
+        """Remove the delivery's record. Raises as `put` does."""
+        ...
+
+
+class Permit:
+    """The right to act outside: valid until the deadline of the term, which each renewal moves on."""
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+
+    def check(self) -> None:
+        """Call right before every outside effect.
+
+        Raises:
+            LeadershipLost: the deadline has passed, so another node may lead already.
+        """
+        if boottime() >= self.deadline:
+            raise LeadershipLost("the deadline of this term has passed")
+
+
+class RunContext(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the deliveries of one run share."""
+
+    transfer: str
+    spec: TransferSpec
+    source: Remote
+    destination: Remote
+    destination_spec: LocationSpec
+    term: Term
+    run: int
+    node: str
+    permit: Permit
+    journal: Journal
+    emit: Emit
+    attempts: itertools.count[int] = msgspec.field(default_factory=itertools.count)
+
+    def new_temp(self, delivery: str) -> str:
+        """Name a temp file that no other attempt ever had: the run is unique within the term, the count in the run."""
+        return temp_name(delivery, self.term, f"{self.run}-{next(self.attempts)}")
+
+    def at_destination(self, name: str) -> str:
+        """Give the path of a name in the destination folder."""
+        return join(self.spec.destination_path, name)
+
+    @property
+    def proves_publication(self) -> bool:
+        """Whether a vanished temp file proves that it was renamed to its final name."""
+        sweeps = isinstance(self.destination_spec, SftpLocationSpec) and self.destination_spec.sweeps_temp
+        return self.destination.source_atomic and not sweeps
+
+
+async def deliver(context: RunContext, taken: Taken, record: Record | None) -> None:
+    """Bring one taken source to its destination, from whatever state an earlier attempt left it in.
+
+    Raises:
+        LeadershipLost: nothing more may be done in this term.
+        MftError: it did not succeed now; state and record are such that the next attempt goes on from here.
+    """
+    if record is not None and record.state == "uncertain":
+        record = await _settle_uncertain(context, taken, record)
+    if record is None:
+        record = await _upload(context, taken)
+        await _publish(context, taken, record)
+    elif record.state == "intent":
+        record = await _claim(context, taken, record)
+        if await _is_taken(context, taken) and await _take_over(context, taken, record):
+            await _publish(context, taken, record)
+    if record.state != "done":
+        record = msgspec.structs.replace(record, state="done", names=())
+        await context.journal.put(taken.delivery, record)
+    context.permit.check()
+    await remove_taken(context.source, context.spec.source_path, taken)
+    context.emit(catalogue.FILE_DELIVERED, _facts(context, taken, record))
+    await context.journal.forget(taken.delivery)
+
+
+async def _upload(context: RunContext, taken: Taken) -> Record:
+    """Upload under a new temp name, check what arrived, and journal the intent to publish it."""
+    temp = context.new_temp(taken.delivery)
+    path = context.at_destination(temp)
+    digest = hashlib.sha256()
+    source_path = taken.path(context.spec.source_path)
+    before = await context.source.lstat(source_path)
+    try:
+        async with context.source.read(source_path) as pieces:
+            size_bytes = await context.destination.write(path, _hashed(pieces, digest, context.permit))
+        after = await context.source.lstat(source_path)
+        if after != before or size_bytes != before.size_bytes:
+            raise Conflict(f"{taken.name} changed while it was read; it is sent again when it is stable")
+        arrived = await context.destination.lstat(path)
+        if arrived.size_bytes != size_bytes:
+            raise MftError(f"{taken.name}: sent {size_bytes} bytes, but {arrived.size_bytes} arrived")
+        record = Record(
+            state="intent",
+            name=taken.name,
+            names=(temp,),
+            size_bytes=size_bytes,
+            sha256=digest.hexdigest(),
+            node=context.node,
+        )
+    except Unavailable:
+        raise  # Nothing can be cleaned up over a lost connection; the next term's sweep removes it.
+    except MftError:
+        await _remove_temp(context, path)
+        raise
+    await context.journal.put(taken.delivery, record)
+    return record
+
+
+async def _publish(context: RunContext, taken: Taken, record: Record) -> None:
+    """Give the newest temp file its final name.
+
+    Its absence is certain knowledge that it was not published: no other attempt knows this name before it is in the
+    journal, and whoever took over since is a newer term, which refuses the write below. So the delivery starts again.
+    """
+    context.permit.check()
+    temp = context.at_destination(record.names[-1])
+    try:
+        await context.destination.rename(temp, context.at_destination(taken.name))
+    except NotFound as error:
+        await context.journal.forget(taken.delivery)
+        raise MftError(f"{taken.name}: its temp file {record.names[-1]} vanished at the partner; sent again") from error
+
+
+async def _claim(context: RunContext, taken: Taken, record: Record) -> Record:
+    """Journal an own temp name beside the old ones *before* the partner is touched, so the next successor knows it."""
+    mine = context.new_temp(taken.delivery)
+    claimed = msgspec.structs.replace(record, names=(*record.names, mine), node=context.node)
+    await context.journal.put(taken.delivery, claimed)
+    return claimed
+
+
+async def _is_taken(context: RunContext, taken: Taken) -> bool:
+    """Say whether the taken source is still there. It is removed only after `done`, so its absence is a proof.
+
+    A record can outlive its delivery: a transaction that created it may arrive late, after `done` was forgotten. Then
+    an upload that nobody published may still lie at the partner, and must not be published a second time.
+    """
+    folder = context.spec.source_path
+    await context.source.lstat(folder)  # If the folder itself is away, nothing is proven: this raises.
+    try:
+        await context.source.lstat(taken.path(folder))
+    except NotFound:
+        return False
+    return True
+
+
+async def _take_over(context: RunContext, taken: Taken, claimed: Record) -> bool:
+    """Make every temp name of earlier attempts useless. Returns whether the own one is to be published now.
+
+    The old names are tried oldest first, because an attempt that was stopped moves a file only from older to newer.
+    """
+    *olds, mine = claimed.names
+    for old in olds:
+        context.permit.check()
+        try:
+            await context.destination.rename(context.at_destination(old), context.at_destination(mine))
+        except NotFound:
+            await _confirm_gone(context, old)
+            continue
+        return True
+    if context.proves_publication:
+        return False
+    uncertain = msgspec.structs.replace(claimed, state="uncertain", reason=_UNCERTAIN)
+    await context.journal.put(taken.delivery, uncertain)
+    context.emit(catalogue.DELIVERY_UNCERTAIN, _facts(context, taken, uncertain))
+    raise MftError(f"{taken.name}: {uncertain.reason}")
+
+
+async def _confirm_gone(context: RunContext, name: str) -> None:
+    """Return only if the temp file is certainly gone: its folder can be seen, and it is not in it.
+
+    Raises:
+        MftError: it is there after all, or the folder cannot be seen; the attempt ends and is made again.
+    """
+    await context.destination.lstat(context.spec.destination_path or ".")
+    try:
+        await context.destination.lstat(context.at_destination(name))
+    except NotFound:
+        return
+    raise Unavailable(f"{name} could not be renamed, yet it is there: tried again")
+
+
+async def _settle_uncertain(context: RunContext, taken: Taken, record: Record) -> Record | None:
+    """Follow the transfer's policy for a delivery that may or may not have been published."""
+    if context.spec.on_uncertain == "hold":
+        raise MftError(f"{taken.name} is held: {record.reason}")
+    await context.journal.forget(taken.delivery)
+    return None
+
+
+async def _hashed(pieces: AsyncIterator[bytes], digest: Any, permit: Permit) -> AsyncIterator[bytes]:
+    """Pass the content on, hashing it, as long as the term lasts."""
+    async for piece in pieces:
+        permit.check()
+        digest.update(piece)
+        yield piece
+
+
+async def _remove_temp(context: RunContext, path: str) -> None:
+    try:
+        await context.destination.remove(path)
+    except MftError:
+        pass  # It was perhaps never made. What stays is swept at the next term.
+
+
+def _facts(context: RunContext, taken: Taken, record: Record) -> dict[str, Any]:
+    return {
+        "transfer": context.transfer,
+        "delivery": taken.delivery,
+        "path": context.at_destination(taken.name),
+        "size_bytes": record.size_bytes,
+        "sha256": record.sha256,
+        "location": context.spec.destination_location,
+    }

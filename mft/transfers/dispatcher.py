@@ -1,0 +1,191 @@
+"""One leader group: campaign, and while the term lasts make the passes of the group's transfers."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+import structlog
+
+from mft.aio import Latest, backoff, boottime, cancel_and_wait
+from mft.cluster.keys import Keys
+from mft.errors import LeadershipLost, MftError, Unavailable
+from mft.etcd.election import Election, Leadership
+from mft.etcd.keeper import LeaseKeeper
+from mft.etcd.kv import Kv
+from mft.events import catalogue
+from mft.model.config import Config
+from mft.model.delivery import Record, Term
+from mft.model.transfers import TransferSpec, leader_group_of
+from mft.transfers.journal import Journal
+from mft.transfers.schedule import next_pass
+
+Commit = Callable[[Mapping[str, Record], tuple[str, ...]], Awaitable[None]]
+"""Writes (puts, forgets) of one transfer to the journal, fenced."""
+
+
+class PassResult(Protocol):
+    """How a pass ended."""
+
+    @property
+    def error(self) -> str:
+        """Why the pass as a whole could not go on; empty if it could."""
+        ...
+
+
+class MakePass(Protocol):
+    """Has a worker make one pass over a transfer.
+
+    Raises:
+        Unavailable: the worker died; what was open is in the journal.
+    """
+
+    async def __call__(
+        self,
+        *,
+        transfer: str,
+        group: str,
+        term: Term,
+        deadline: float,
+        records: Mapping[str, Record],
+        sweep: bool,
+        commit: Commit,
+    ) -> PassResult:
+        """Make the pass and return how it ended."""
+        ...
+
+
+class Dispatcher:
+    """Runs the transfers of one leader group whenever this instance leads it."""
+
+    def __init__(
+        self,
+        *,
+        group: str,
+        election: Election,
+        kv: Kv,
+        keys: Keys,
+        keeper: LeaseKeeper,
+        config: Latest[Config],
+        make_pass: MakePass,
+        emit: Callable[[int, dict[str, Any]], None],
+    ) -> None:
+        self._group = group
+        self._election = election
+        self._kv = kv
+        self._keys = keys
+        self._keeper = keeper
+        self._config = config
+        self._make_pass = make_pass
+        self._emit = emit
+        self.leads: Latest[Term | None] = Latest(None)
+        self._log = structlog.get_logger().bind(leader_group=group)
+
+    async def run(self) -> None:
+        """Dispatch this group's transfers whenever this instance leads; until cancelled, and then resign."""
+        waits = backoff(0.2, 5.0)
+        while True:
+            try:
+                async with self._election.campaign() as leadership:
+                    waits = backoff(0.2, 5.0)
+                    await self._lead(leadership)
+            except MftError as error:
+                self._log.warning("leading failed, campaigning again", reason=str(error))
+            await asyncio.sleep(next(waits))
+
+    async def _lead(self, leadership: Leadership) -> None:
+        """Work for as long as the term lasts. Leaving this, for whatever reason, resigns."""
+        term = Term(await self._incarnation(), leadership.create_revision)
+        journal = Journal(self._kv, self._keys, term, leadership.key)
+        self._log.info("this instance leads", term=term.create_revision)
+        self._emit(catalogue.LEADER_GAINED, {"leader_group": self._group, "term": term.create_revision})
+        self.leads.set(term)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                writes = tasks.create_task(journal.run(), name=f"journal:{self._group}")
+                passes = tasks.create_task(self._passes(journal, term), name=f"passes:{self._group}")
+                await leadership.lost.wait()
+                # Before the lease ends: the next leader may already be reading the journal.
+                await cancel_and_wait(passes)
+                await cancel_and_wait(writes)
+        except* MftError as group:
+            raise _first(group) from group
+        finally:
+            self.leads.set(None)
+            self._log.info("this instance leads no more", term=term.create_revision)
+            self._emit(catalogue.LEADER_LOST, {"leader_group": self._group, "term": term.create_revision})
+
+    async def _incarnation(self) -> str:
+        value = (await self._kv.get(self._keys.incarnation)).value
+        if value is None:
+            raise Unavailable("etcd holds no incarnation: the controller has not set this cluster up yet")
+        return value.decode()
+
+    async def _passes(self, journal: Journal, term: Term) -> None:
+        """Keep one task for each transfer of the group, as the config says now."""
+        running: dict[str, asyncio.Task[None]] = {}
+        async with asyncio.TaskGroup() as tasks:
+            async for config in self._config.follow():
+                wanted = {id for id, spec in config.transfers.items() if leader_group_of(id, spec) == self._group}
+                for id in running.keys() - wanted:
+                    await cancel_and_wait(running.pop(id))
+                for id in sorted(wanted - running.keys()):
+                    running[id] = tasks.create_task(self._transfer(id, journal, term), name=f"transfer:{id}")
+
+    async def _transfer(self, id: str, journal: Journal, term: Term) -> None:
+        """Make pass after pass of one transfer."""
+        await self._load(id, journal)
+        failures = 0
+        for number in itertools.count():
+            began = boottime()
+            problem = await self._pass(id, journal, term, first=number == 0)
+            failures = failures + 1 if problem else 0
+            if problem:
+                self._log.warning("pass failed", transfer=id, failures=failures, reason=problem)
+                self._emit(catalogue.RUN_FAILED_WILL_RETRY, {"transfer": id, "failures": failures, "reason": problem})
+            spec = self._config.value.transfers.get(id)
+            if spec is None:
+                return  # Taken out of the config during the pass.
+            await asyncio.sleep(max(0.0, next_pass(spec, began, failures) - boottime()))
+
+    async def _pass(self, id: str, journal: Journal, term: Term, *, first: bool) -> str:
+        """Make one pass. Returns why it failed as a whole, or nothing. The border where a run's failure ends."""
+        try:
+            result = await self._make_pass(
+                transfer=id,
+                group=self._group,
+                term=term,
+                deadline=self._keeper.state.value.deadline_s,
+                records=journal.open_records(id),
+                sweep=first,
+                commit=lambda puts, forgets: journal.commit(id, puts, forgets),
+            )
+        except LeadershipLost:
+            raise
+        except MftError as error:
+            return str(error)
+        return result.error
+
+    async def _load(self, id: str, journal: Journal) -> None:
+        for wait_s in backoff(0.1, 2.0):
+            try:
+                return await journal.load(id)
+            except Unavailable as error:
+                self._log.warning("the journal cannot be read", transfer=id, reason=str(error))
+            await asyncio.sleep(wait_s)
+        raise AssertionError("backoff goes on for ever")
+
+
+def _first(group: BaseExceptionGroup[MftError]) -> MftError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, MftError)
+    return error
+
+
+def groups_of(transfers: Mapping[str, TransferSpec]) -> frozenset[str]:
+    """Name the leader groups of these transfers."""
+    return frozenset(leader_group_of(id, spec) for id, spec in transfers.items())

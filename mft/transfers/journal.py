@@ -1,0 +1,208 @@
+"""The fenced records of one leadership, written in groups.
+
+Every transaction compares the term (the create revision of the leader's key, and the store's incarnation) *and* the mod
+revision of each record it touches. So a leader whose term is over writes nothing, however late its transaction arrives,
+and a transaction that was repeated cannot overwrite what followed its first copy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+import structlog
+from msgspec import json
+
+from mft.aio import backoff
+from mft.cluster.keys import Keys
+from mft.errors import Conflict, LeadershipLost, MftError, Unavailable
+from mft.etcd.kv import Kv
+from mft.etcd.ops import Condition, Delete, Get, Put, create_revision, mod_revision, value
+from mft.model.delivery import Record, Term
+
+RECORDS_PER_TXN_MAX = 60
+"""Records in one transaction. etcd takes 128 operations; a delivery may need two."""
+_QUEUE_MAX = 4096
+_RETRY_S_FIRST, _RETRY_S_MOST = 0.05, 1.0
+
+_encode = json.Encoder().encode
+_decode = json.Decoder(Record).decode
+
+
+class _Write(NamedTuple):
+    """One record to be written; `record` None: to be removed."""
+
+    key: str
+    record: Record | None
+    done: asyncio.Future[None]
+
+
+class Journal:
+    """Writes of one term. Belongs to a leadership and is thrown away with it."""
+
+    def __init__(self, kv: Kv, keys: Keys, term: Term, leader_key: str) -> None:
+        self._kv = kv
+        self._keys = keys
+        self._term = term
+        self._leader_key = leader_key
+        self._revisions: dict[str, int] = {}
+        self._records: dict[str, dict[str, Record]] = {}
+        self._queue: asyncio.Queue[_Write] = asyncio.Queue(_QUEUE_MAX)
+        self._is_open = True
+        self._log = structlog.get_logger()
+
+    async def load(self, transfer: str) -> None:
+        """Read a transfer's open records; from then on this object knows them, for it alone may write them.
+
+        Raises:
+            Unavailable: etcd cannot be reached.
+        """
+        prefix = self._keys.journal(transfer)
+        records = {}
+        for kv in (await self._kv.get_prefix(prefix)).kvs:
+            self._revisions[kv.key] = kv.mod_revision
+            records[kv.key.removeprefix(prefix)] = _decode(kv.value)
+        self._records[transfer] = records
+
+    def open_records(self, transfer: str) -> Mapping[str, Record]:
+        """Give delivery → record, as last committed."""
+        return dict(self._records[transfer])
+
+    async def commit(self, transfer: str, puts: Mapping[str, Record], forgets: tuple[str, ...]) -> None:
+        """Write these records and remove those; return when etcd has agreed to all of them.
+
+        Raises:
+            LeadershipLost: the term has ended; nothing of this was or will be written.
+            Conflict: a record is not as this term left it.
+        """
+        wanted: dict[str, Record | None] = {**puts, **dict.fromkeys(forgets)}
+        done = [await self._enqueue(self._keys.record(transfer, id), record) for id, record in wanted.items()]
+        for outcome in await asyncio.gather(*done, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+        for id, record in wanted.items():
+            if record is None:
+                self._records[transfer].pop(id, None)
+            else:
+                self._records[transfer][id] = record
+
+    async def run(self) -> None:
+        """Write what is asked for, as much in one transaction as has gathered; until cancelled."""
+        batch: list[_Write] = []
+        left: list[_Write] = []
+        try:
+            while True:
+                left.append(await self._queue.get())
+                while left:
+                    while not self._queue.empty() and len(left) < RECORDS_PER_TXN_MAX:
+                        left.append(self._queue.get_nowait())
+                    batch, left = _batch(left)
+                    try:
+                        left = await self._write(batch) + left
+                    except MftError as error:
+                        _fail(batch, error)
+        finally:
+            self._is_open = False
+            while not self._queue.empty():
+                left.append(self._queue.get_nowait())
+            _fail([*batch, *left], LeadershipLost("this node has stopped leading"))
+
+    async def _enqueue(self, key: str, record: Record | None) -> asyncio.Future[None]:
+        if not self._is_open:
+            raise LeadershipLost("this node has stopped leading")
+        write = _Write(key, record, asyncio.get_running_loop().create_future())
+        await self._queue.put(write)
+        return write.done
+
+    async def _write(self, batch: list[_Write]) -> list[_Write]:
+        """Make one transaction of the batch. Returns the writes that are certainly not applied and may be tried again.
+
+        Raises:
+            LeadershipLost: the term has ended.
+        """
+        conditions = [
+            *self._term_holds(),
+            *(mod_revision(write.key) == self._revisions.get(write.key, 0) for write in batch),
+        ]
+        operations = [_operation(write) for write in batch]
+        try:
+            result = await self._kv.txn(when=conditions, then=operations)
+        except Unavailable as error:
+            self._log.warning("journal: the outcome of a transaction is unknown, reading again", reason=str(error))
+        else:
+            if result.succeeded:
+                for write in batch:
+                    self._settled(write, result.header.revision)
+                return []
+        return await self._read_again(batch)
+
+    async def _read_again(self, batch: list[_Write]) -> list[_Write]:
+        """Find out what became of a transaction that failed or got no answer."""
+        for wait_s in backoff(_RETRY_S_FIRST, _RETRY_S_MOST):
+            try:
+                result = await self._kv.txn(
+                    when=self._term_holds(), then=[Get(write.key) for write in batch], idempotent=True
+                )
+                break
+            except Unavailable:
+                await asyncio.sleep(wait_s)
+        if not result.succeeded:
+            raise LeadershipLost("another term has begun")
+        again = []
+        for index, write in enumerate(batch):
+            kv = result.listing(index).kv
+            match self._became(write, kv.value if kv else None, kv.mod_revision if kv else 0):
+                case "applied":
+                    self._settled(write, kv.mod_revision if kv else 0)
+                case "untouched":
+                    again.append(write)
+                case "foreign":
+                    _fail([write], Conflict(f"the record {write.key} is not as this term left it"))
+        return again
+
+    def _became(self, write: _Write, value: bytes | None, revision: int) -> Literal["applied", "untouched", "foreign"]:
+        """Conclude from what stands in etcd now whether a write was applied; pure."""
+        if value == (None if write.record is None else _encode(write.record)) and revision != self._revisions.get(
+            write.key, 0
+        ):
+            return "applied"
+        if revision == self._revisions.get(write.key, 0):
+            return "applied" if write.record is None and revision == 0 else "untouched"
+        return "foreign"
+
+    def _settled(self, write: _Write, revision: int) -> None:
+        if write.record is None:
+            self._revisions.pop(write.key, None)
+        else:
+            self._revisions[write.key] = revision
+        if not write.done.done():
+            write.done.set_result(None)
+
+    def _term_holds(self) -> list[Condition]:
+        return [
+            create_revision(self._leader_key) == self._term.create_revision,
+            value(self._keys.incarnation) == self._term.incarnation.encode(),
+        ]
+
+
+def _batch(writes: list[_Write]) -> tuple[list[_Write], list[_Write]]:
+    """Divide into what can go in one transaction, no key twice, and what is left for the next."""
+    batch: dict[str, _Write] = {}
+    left = []
+    for write in writes:
+        if write.key in batch or len(batch) == RECORDS_PER_TXN_MAX:
+            left.append(write)
+        else:
+            batch[write.key] = write
+    return list(batch.values()), left
+
+
+def _operation(write: _Write) -> Put | Delete:
+    return Delete(write.key) if write.record is None else Put(write.key, _encode(write.record))
+
+
+def _fail(writes: list[_Write], error: MftError) -> None:
+    for write in writes:
+        if not write.done.done():
+            write.done.set_exception(error)

@@ -1,0 +1,75 @@
+"""What each remote can do, and what its errors mean: the seam between the delivery protocol and the world."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import NamedTuple, Protocol
+
+CHUNK_BYTES = 1024 * 1024
+"""Bytes of one piece of content. Large enough that a remote can keep several requests under way inside one piece."""
+
+
+class Entry(NamedTuple):
+    """What a listing says of one name."""
+
+    name: str
+    size_bytes: int
+    mtime: float
+    """Seconds since 1970, by the remote's clock."""
+    is_file: bool
+    is_folder: bool
+
+
+class Remote(Protocol):
+    """One open location. Paths are absolute, or relative to the location's root, with `/` between their parts.
+
+    Every method raises `NotFound` only where the remote itself says that the name does not exist, `Denied` where it
+    refuses, `Exhausted` where it is full, and `Unavailable` where the connection failed or no answer came: the outcome
+    of a change is then unknown.
+    """
+
+    source_atomic: bool
+    """Whether of two renames of one source at most one can succeed, and a rename replaces an existing target."""
+
+    def scan(self, folder: str) -> AsyncIterator[Entry]:
+        """Yield the folder's entries, unsorted, without `.` and `..`."""
+        ...
+
+    async def lstat(self, path: str) -> Entry:
+        """Say what stands under this name, without following a link."""
+        ...
+
+    async def rename(self, old: str, new: str) -> None:
+        """Give `old` the name `new`, replacing what stood there."""
+        ...
+
+    async def remove(self, path: str) -> None:
+        """Remove one file."""
+        ...
+
+    async def make_folder(self, path: str) -> None:
+        """Make one folder; one that exists already is no error."""
+        ...
+
+    async def remove_folder(self, path: str) -> None:
+        """Remove one folder if it is empty; one that is not is left, without an error."""
+        ...
+
+    def read(self, path: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Open the file and give its content, piece by piece."""
+        ...
+
+    async def write(self, path: str, content: AsyncIterator[bytes]) -> int:
+        """Make a new file of this content, on stable storage where the remote offers that. Returns its size."""
+        ...
+
+    async def close(self) -> None:
+        """Give up the connection. Whatever was under way fails with `Unavailable`."""
+        ...
+
+
+def join(*parts: str) -> str:
+    """Put path parts together with single slashes; empty parts fall away."""
+    path = "/".join(part.strip("/") if index else part.rstrip("/") for index, part in enumerate(parts) if part)
+    return path or "/"

@@ -1,0 +1,169 @@
+"""One pass over one transfer: first what earlier attempts left open, then what is ready now."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import NamedTuple
+
+from mft.errors import LeadershipLost, MftError, NotFound, Unavailable
+from mft.events import catalogue
+from mft.model.delivery import Record
+from mft.transfers.delivery import RunContext, deliver
+from mft.transfers.remotes.base import join
+from mft.transfers.taking import Stability, Taken, delivery_prefix, find_taken, is_wanted, new_delivery, take
+
+
+class Tally:
+    """What a pass has done so far."""
+
+    def __init__(self) -> None:
+        self.delivered = 0
+        self.failed = 0
+
+
+class _Names:
+    """Of several taken sources of one name the oldest goes first, and a later one only after it has arrived.
+
+    Otherwise an older content could come to stand over a newer one. Shape: name → what its last delivery in this pass
+    will have come to.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[str, asyncio.Future[bool]] = {}
+
+    def enter(self, name: str) -> tuple[asyncio.Future[bool] | None, asyncio.Future[bool]]:
+        """Queue up behind the earlier delivery of this name. Returns its outcome, if there is one, and the own."""
+        earlier = self._last.get(name)
+        own = self._last[name] = asyncio.get_running_loop().create_future()
+        own.add_done_callback(lambda _: self._last.pop(name, None) if self._last.get(name) is own else None)
+        return earlier, own
+
+
+async def run_pass(
+    context: RunContext, records: Mapping[str, Record], stability: Stability, tally: Tally, *, sweep: bool
+) -> None:
+    """Deliver everything that can be delivered now, `parallel_files` at a time.
+
+    `records` is delivery → record for all that the journal has open. A file that fails leaves the others alone; the
+    pass itself ends early only where nothing more could succeed.
+
+    Raises:
+        LeadershipLost: the term has ended.
+        Unavailable: source or destination cannot be reached.
+        MftError: the source folder cannot be listed.
+    """
+    if sweep:
+        await sweep_temp(context, records)
+    queue: asyncio.Queue[_Item | None] = asyncio.Queue(maxsize=context.spec.parallel_files)
+    names = _Names()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(context.spec.parallel_files):
+                tasks.create_task(_deliver_all(context, queue, tally), name=f"deliver:{context.transfer}:{number}")
+            async for taken, record in _work(context, records, stability):
+                await queue.put(_Item(taken, record, *names.enter(taken.name)))
+            for _ in range(context.spec.parallel_files):
+                await queue.put(None)
+    except* MftError as group:
+        raise _gravest(group) from group
+
+
+async def sweep_temp(context: RunContext, records: Mapping[str, Record]) -> None:
+    """Remove temp files of this transfer that no record names and that are not of this term.
+
+    An earlier term can no longer journal an intent for them, so nothing can be published from them.
+    """
+    prefix = f".{delivery_prefix(context.transfer)}"
+    mine = f".{context.term.create_revision}."
+    named = {name for record in records.values() for name in record.names}
+    try:
+        stale = [
+            entry.name
+            async for entry in context.destination.scan(context.spec.destination_path or ".")
+            if entry.name.startswith(prefix) and entry.name.endswith(".part") and mine not in entry.name
+        ]
+    except NotFound:
+        return
+    for name in stale:
+        if name not in named:
+            context.permit.check()
+            try:
+                await context.destination.remove(context.at_destination(name))
+            except NotFound:
+                pass
+
+
+async def _work(
+    context: RunContext, records: Mapping[str, Record], stability: Stability
+) -> AsyncIterator[tuple[Taken, Record | None]]:
+    """Yield the deliveries to make: the open ones, those taken without a record, then newly taken sources."""
+    folder = context.spec.source_path
+    seen = set()
+    async for taken in find_taken(context.source, context.transfer, folder):
+        seen.add(taken.delivery)
+        yield taken, records.get(taken.delivery)
+    for delivery, record in records.items():
+        if delivery not in seen:
+            # Its source was removed, so it was done; only the record is left.
+            yield Taken(delivery, record.name), record
+    stability.begin()
+    async for entry in context.source.scan(folder):
+        if is_wanted(entry, context.spec) and stability.is_stable(entry, context.spec.stable_interval_s, time.time()):
+            context.permit.check()
+            newly = await take(context.source, folder, entry.name, new_delivery(context.transfer, time.time()))
+            if newly is not None:
+                yield newly, None
+
+
+class _Item(NamedTuple):
+    """One delivery to make in this pass."""
+
+    taken: Taken
+    record: Record | None
+    earlier: asyncio.Future[bool] | None
+    """Whether the delivery before it of the same name arrives."""
+    arrived: asyncio.Future[bool]
+
+
+async def _deliver_all(context: RunContext, queue: asyncio.Queue[_Item | None], tally: Tally) -> None:
+    """Make deliveries from the queue until it says that there are no more. The border where one file's failure ends."""
+    while (item := await queue.get()) is not None:
+        try:
+            if item.earlier is None or await item.earlier:
+                await deliver(context, item.taken, item.record)
+                tally.delivered += 1
+                item.arrived.set_result(True)
+        except LeadershipLost:
+            raise
+        except MftError as error:
+            tally.failed += 1
+            _report(context, item.taken, error)
+            if isinstance(error, Unavailable):
+                raise  # The connection is gone: no other delivery of this pass could succeed.
+        finally:
+            if not item.arrived.done():
+                item.arrived.set_result(False)
+
+
+def _report(context: RunContext, taken: Taken, error: MftError) -> None:
+    context.emit(
+        catalogue.FILE_FAILED_WILL_RETRY,
+        {
+            "transfer": context.transfer,
+            "delivery": taken.delivery,
+            "path": join(context.spec.source_path, taken.name),
+            "reason": str(error),
+        },
+    )
+
+
+def _gravest(group: BaseExceptionGroup[MftError]) -> MftError:
+    """Choose the one error that says most about a pass in which several deliveries failed."""
+    errors = [error for error in group.exceptions if isinstance(error, MftError)]
+    for kind in (LeadershipLost, Unavailable):
+        for error in errors:
+            if isinstance(error, kind):
+                return error
+    return errors[0] if errors else MftError(str(group))

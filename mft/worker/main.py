@@ -1,0 +1,55 @@
+"""A worker's entry point: `python -m mft.worker.main KIND NODE CHANNEL DESCRIPTORS`, spawned by the agent alone.
+
+CHANNEL and DESCRIPTORS are the numbers of two inherited sockets: frames, and listening sockets on their way here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from typing import Literal, cast
+
+import uvloop
+
+from mft import log
+from mft.process import die_with_parent
+from mft.worker.frames import FRAME_READ_BYTES, Channel, Order
+
+Kind = Literal["inbound", "outbound"]
+
+
+def main() -> None:
+    """Run one worker until its agent is gone or drains it."""
+    kind, node, channel_fd, descriptors_fd, log_options, parent = sys.argv[1:]
+    die_with_parent(int(parent))
+    format, _, level = log_options.partition(":")
+    log.setup(format, level, node=node, process=f"{kind}-worker", pid=os.getpid())
+    # The terminal's Ctrl-C goes to the whole group; only the guardian acts on it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    uvloop.run(_serve(cast(Kind, kind), int(channel_fd), int(descriptors_fd)))
+
+
+async def _serve(kind: Kind, channel_fd: int, descriptors_fd: int) -> None:
+    reader, writer = await asyncio.open_unix_connection(sock=socket.socket(fileno=channel_fd), limit=FRAME_READ_BYTES)
+    channel: Channel[Order] = Channel(reader, writer, Order)
+    descriptors = socket.socket(fileno=descriptors_fd)
+    try:
+        # Each kind imports only what it needs: a worker starts in half the time without the other's libraries.
+        if kind == "inbound":
+            from mft.worker.inbound import serve
+
+            await serve(channel, descriptors)
+        else:
+            from mft.worker.outbound import OutboundWorker
+
+            await OutboundWorker(channel).serve()
+    finally:
+        descriptors.close()
+        channel.close()
+
+
+if __name__ == "__main__":
+    main()

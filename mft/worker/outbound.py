@@ -1,0 +1,203 @@
+"""The outbound worker: makes the passes that the agent asks for, and nothing the agent did not permit."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from mft.aio import Latest, boottime, cancel_and_wait
+from mft.errors import Conflict, LeadershipLost, MftError, NotFound, Unavailable
+from mft.model.config import Config
+from mft.model.delivery import Record, Term
+from mft.transfers.delivery import Permit, RunContext
+from mft.transfers.remotes.base import Remote
+from mft.transfers.remotes.pool import RemotePool
+from mft.transfers.run import Tally, run_pass
+from mft.transfers.taking import Stability
+from mft.worker.frames import (
+    Cancel,
+    Channel,
+    Commit,
+    Configure,
+    Configured,
+    Drain,
+    Emit,
+    Frame,
+    Order,
+    Ran,
+    Ready,
+    Recorded,
+    Run,
+)
+from mft.worker.frames import (
+    Permit as PermitFrame,
+)
+
+EXIT_DEADLINE = 70
+"""Exit status of a worker whose term ended while its agent was silent."""
+
+
+class FrameJournal:
+    """The journal as a worker has it: each write is asked of the agent, which holds the term and talks to etcd."""
+
+    def __init__(self, channel: Channel[Order], run: int, seqs: itertools.count[int]) -> None:
+        self._channel = channel
+        self._run = run
+        self._seqs = seqs
+        self._waiting: dict[int, asyncio.Future[Recorded]] = {}
+
+    async def put(self, delivery: str, record: Record) -> None:
+        """Write this record; see `mft.transfers.delivery.Journal`."""
+        await self._commit({delivery: record}, ())
+
+    async def forget(self, delivery: str) -> None:
+        """Remove the delivery's record."""
+        await self._commit({}, (delivery,))
+
+    def answer(self, frame: Recorded) -> None:
+        """Give the agent's answer to whoever waits for it here."""
+        future = self._waiting.get(frame.seq)
+        if future is not None and not future.done():
+            future.set_result(frame)
+
+    async def _commit(self, puts: Mapping[str, Record], forgets: tuple[str, ...]) -> None:
+        seq = next(self._seqs)
+        future = self._waiting[seq] = asyncio.get_running_loop().create_future()
+        try:
+            self._channel.send(Commit(seq=seq, run=self._run, puts=dict(puts), forgets=forgets))
+            answer = await future
+        finally:
+            del self._waiting[seq]
+        if answer.lost:
+            raise LeadershipLost(answer.error)
+        if answer.error:
+            raise Conflict(answer.error)
+
+
+class OutboundWorker:
+    """One process's runs. They share the open remotes, so a partner sees one connection, not one for each transfer."""
+
+    def __init__(self, channel: Channel[Order]) -> None:
+        self._channel = channel
+        self._node = ""
+        self._config: Latest[Config] = Latest(Config())
+        self._pool = RemotePool()
+        self._runs: dict[int, tuple[asyncio.Task[None], FrameJournal, Run, Permit]] = {}
+        self._stability: dict[str, Stability] = {}
+        self._seqs = itertools.count()
+
+    async def serve(self) -> None:
+        """Follow the agent's orders until it drains this worker or is gone."""
+        self._channel.send(Ready())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                watchdog = tasks.create_task(self._watch_deadlines(), name="deadlines")
+                await self._follow_orders(tasks)
+                await cancel_and_wait(watchdog, *(run[0] for run in self._runs.values()))
+        finally:
+            await self._pool.close()
+
+    async def _follow_orders(self, tasks: asyncio.TaskGroup) -> None:
+        while (order := await self._channel.receive()) is not None:
+            match order:
+                case Configure(node=node, version=version, config=config):
+                    self._node = node
+                    self._config.set(msgspec.msgpack.decode(config, type=Config))
+                    self._channel.send(Configured(version=version))
+                case Run():
+                    self._begin(order, tasks)
+                case PermitFrame(group=group, deadline=deadline):
+                    self._extend(group, deadline)
+                case Cancel(run=run) if run in self._runs:
+                    self._runs[run][0].cancel()
+                case Recorded():
+                    for _, journal, _, _ in self._runs.values():
+                        journal.answer(order)
+                case Drain():
+                    return
+                case _:
+                    pass  # Of a run that is over, or for the other kind of worker.
+
+    def _begin(self, order: Run, tasks: asyncio.TaskGroup) -> None:
+        journal = FrameJournal(self._channel, order.run, self._seqs)
+        permit = Permit(order.deadline)
+        task = tasks.create_task(self._run(order, journal, permit), name=f"run:{order.transfer}:{order.run}")
+        self._runs[order.run] = (task, journal, order, permit)
+
+    def _extend(self, group: str, deadline: float) -> None:
+        for _, _, order, permit in self._runs.values():
+            if order.group == group:
+                permit.deadline = max(permit.deadline, deadline)
+
+    async def _watch_deadlines(self) -> None:
+        """End this process when a term it works for is over and the agent says nothing: a border, not a courtesy.
+
+        Ending the process closes its connections, so nothing that was sent but not yet written can follow.
+        """
+        while True:
+            deadlines = [permit.deadline for _, _, _, permit in self._runs.values()]
+            now = boottime()
+            if any(deadline <= now for deadline in deadlines):
+                os._exit(EXIT_DEADLINE)
+            await asyncio.sleep(min(0.25, *(deadline - now for deadline in deadlines)) if deadlines else 0.25)
+
+    async def _run(self, order: Run, journal: FrameJournal, permit: Permit) -> None:
+        """Make one pass and say how it ended. The border where a run's failure ends: the worker lives on."""
+        tally = Tally()
+        error, cancelled = "", False
+        try:
+            await self._pass(order, journal, permit, tally)
+        except asyncio.CancelledError:
+            cancelled = True
+        except MftError as failure:
+            error = str(failure)
+        finally:
+            del self._runs[order.run]
+        self._send(Ran(run=order.run, delivered=tally.delivered, failed=tally.failed, error=error, cancelled=cancelled))
+
+    async def _pass(self, order: Run, journal: FrameJournal, permit: Permit, tally: Tally) -> None:
+        config = self._config.value
+        spec = config.transfers.get(order.transfer)
+        if spec is None:
+            raise NotFound(f"transfer {order.transfer} is not in the config of this instance any more")
+        source = await self._remote(config, spec.source_location)
+        destination = await self._remote(config, spec.destination_location)
+        context = RunContext(
+            transfer=order.transfer,
+            spec=spec,
+            source=source,
+            destination=destination,
+            destination_spec=config.locations[spec.destination_location],
+            term=Term(order.incarnation, order.create_revision),
+            run=order.run,
+            node=self._node,
+            permit=permit,
+            journal=journal,
+            emit=self._emit,
+        )
+        try:
+            await run_pass(context, order.records, self._stable(order.transfer), tally, sweep=order.sweep)
+        except LeadershipLost:
+            raise
+        except Unavailable:
+            await self._pool.discard(spec.source_location, source)
+            await self._pool.discard(spec.destination_location, destination)
+            raise
+
+    async def _remote(self, config: Config, location: str) -> Remote:
+        return await self._pool.get(location, config.locations[location])
+
+    def _stable(self, transfer: str) -> Stability:
+        return self._stability.setdefault(transfer, Stability())
+
+    def _emit(self, event: int, fields: dict[str, Any]) -> None:
+        self._send(Emit(event=event, fields=fields, at=time.time()))
+
+    def _send(self, frame: Frame) -> None:
+        self._channel.send(frame)
