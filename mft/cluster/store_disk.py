@@ -10,7 +10,7 @@ deleted. Everything here blocks: call it from a thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,6 +58,10 @@ class DiskStore:
         """Return a chunk, or None if it is missing or damaged: then fetch it again."""
         data = files.read(self._chunks / name)
         return data if data is not None and chunk_name(data) == name else None
+
+    def chunks(self, names: Iterable[str]) -> dict[str, bytes]:
+        """Return those of the chunks that are here and undamaged."""
+        return {name: data for name in dict.fromkeys(names) if name and (data := self.chunk(name)) is not None}
 
     def save(self, signed: Signed, chunks: Mapping[str, bytes] | Callable[[str], bytes | None]) -> Version:
         """Store a version whose manifest was verified; `chunks` gives what is not here yet. Return it as read back.

@@ -1,0 +1,12 @@
+"""What the controller does for administrators. Every use case stands once, in operations.py, whatever asks for it.
+
+home.py         the controller's keys, on its disk; `init` makes them
+prepare.py      an author's config → one that can be stored: hashed, sealed, with host keys
+operations.py   apply, show, history, nodes, status, forget
+fleet.py        what the instances say of themselves, put together (pure)
+custody.py      the controller's own store of every version, from which etcd can be rebuilt
+management.py   what runs beside the calls: custody, admissions of nodes
+rpc.py          operations as a gRPC service
+rpc_status.py   our errors as gRPC statuses, in one table
+rpc_access.py   who may call
+"""

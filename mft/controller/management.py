@@ -1,0 +1,50 @@
+"""What a controller's management does beside answering calls, and how its parts are put together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import NamedTuple
+
+from mft.cluster.joining_etcd import Admissions
+from mft.cluster.keys import Keys
+from mft.cluster.store_disk import DiskStore
+from mft.cluster.store_etcd import EtcdStore
+from mft.controller.custody import Custody
+from mft.controller.home import STORE, Home
+from mft.controller.operations import Operations
+from mft.etcd.client import EtcdClient
+
+
+class Management(NamedTuple):
+    """The parts of a controller's management, ready to run."""
+
+    operations: Operations
+    custody: Custody
+    admissions: Admissions
+
+    async def run(self) -> None:
+        """Keep etcd whole and admit nodes, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.custody.run(), name="custody")
+            tasks.create_task(self.admissions.run(), name="admissions")
+
+
+def assemble(home: Home, etcd: EtcdClient, make_host_keys: Callable[[], tuple[str, ...]]) -> Management:
+    """Put the parts together for the cluster whose keys are in `home`. Nothing runs yet, nothing is connected."""
+    keys, trust = Keys(home.pinned.cluster), home.pinned.trust()
+    store = EtcdStore(etcd.kv, keys, trust)
+    own = DiskStore(home.folder / STORE, keys.cluster, trust, keep=None)
+    custody = Custody(etcd, keys, store, own, key=home.signing_key, incarnation=home.pinned.incarnation)
+    admissions = Admissions(etcd, keys, lambda: home.pinned, home.signing_key)
+    operations = Operations(
+        etcd,
+        store,
+        own=own,
+        custody=custody,
+        sealer=home.pinned.sealer(),
+        key=home.signing_key,
+        forget=admissions.forget,
+        make_host_keys=make_host_keys,
+    )
+    return Management(operations, custody, admissions)
