@@ -21,11 +21,18 @@ sftp keeps in flight."""
 class SftpChannel(asyncssh.SSHServerSession[bytes]):
     """The SSH side calls in; `run` works. No shell and no commands: only the subsystem `sftp` is accepted."""
 
-    def __init__(self, session: Session, started: Callable[[SftpChannel], None], active: Callable[[], None]) -> None:
-        """Call `started` once the client has asked for SFTP, and `active` at each request."""
+    def __init__(
+        self,
+        session: Session,
+        started: Callable[[SftpChannel], None],
+        active: Callable[[], None],
+        closed: Callable[[], None],
+    ) -> None:
+        """Call `started` once the client has asked for SFTP, `active` at each request, `closed` at the end."""
         self._requests = Requests(session)
         self._started = started
         self._active = active
+        self._closed = closed
         self._inflow = Inflow()
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
@@ -72,6 +79,7 @@ class SftpChannel(asyncssh.SSHServerSession[bytes]):
     def connection_lost(self, exc: Exception | None) -> None:
         """End, whatever is still queued."""
         self._channel = None
+        self._closed()
         self._queue.clear()
         self._end()
         self._writable.set()

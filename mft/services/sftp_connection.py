@@ -68,9 +68,9 @@ class SftpConnection:
     async def run(self) -> None:
         """Serve until either side ends. Whatever a client does is contained here."""
         try:
-            await self._run()
-        except (TimeoutError, OSError, asyncssh.Error, Invalid, Denied) as error:
-            log.debug("connection from %s ended: %s", self._address.host, error)
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                await self._run()
         except Exception:
             log.exception("a fault of ours ended the connection from %s", self._address.host)
         finally:
@@ -78,14 +78,15 @@ class SftpConnection:
 
     async def _run(self) -> None:
         listener = self._spec.listener
-        async with asyncio.timeout(self._spec.login_timeout_s):
-            self._address = await client_address(
-                self._sock, self._peer, listener.proxy_protocol, listener.proxy_trusted
-            )
-        async with asyncio.TaskGroup() as tasks:
-            self._tasks = tasks
+        try:
             async with asyncio.timeout(self._spec.login_timeout_s):
+                self._address = await client_address(
+                    self._sock, self._peer, listener.proxy_protocol, listener.proxy_trusted
+                )
                 self._ssh = await self._log_in()
+        except (TimeoutError, OSError, asyncssh.Error, Invalid, Denied) as error:
+            log.debug("%s did not log in: %s", self._address.host, error)
+        else:
             await self._ssh.wait_closed()
 
     async def _log_in(self) -> asyncssh.SSHServerConnection:
@@ -133,15 +134,14 @@ class SftpConnection:
     def _new_channel(self) -> SftpChannel | None:
         if self.session is None or self._channels >= CHANNELS_MAX:
             return None
-        return SftpChannel(self.session, self._channel_started, self.touch)
+        self._channels += 1
+        return SftpChannel(self.session, self._channel_started, self.touch, self._channel_ended)
 
     def _channel_started(self, channel: SftpChannel) -> None:
         assert self._tasks is not None
-        self._channels += 1
-        task = self._tasks.create_task(channel.run(), name=f"sftp:{self.username}:{self._channels}")
-        task.add_done_callback(self._channel_ended)
+        self._tasks.create_task(channel.run(), name=f"sftp:{self.username}:{self._channels}")
 
-    def _channel_ended(self, _task: asyncio.Task[None]) -> None:
+    def _channel_ended(self) -> None:
         self._channels -= 1
 
     def touch(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import asyncssh
@@ -33,11 +34,16 @@ class Login(asyncssh.SSHServer):
         self._new_channel = channel
         self._accepted: Accepted | None = None
         self._tries = 0
+        self._entered = asyncio.Event()
         self._connection: asyncssh.SSHServerConnection | None = None
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         """Keep the connection."""
         self._connection = conn
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go who waits for the session: there will be none."""
+        self._entered.set()
 
     def begin_auth(self, username: str) -> bool:
         """Show the banner once; everybody has to authenticate."""
@@ -76,10 +82,19 @@ class Login(asyncssh.SSHServer):
             raise asyncssh.DisconnectError(
                 asyncssh.DISC_BY_APPLICATION, "The account's files are not available at the moment; try again later"
             ) from error
+        self._entered.set()
 
-    def session_requested(self) -> SftpChannel | bool:
-        """Open one more channel."""
-        return self._new_channel() or False
+    def session_requested(self) -> tuple[asyncssh.SSHServerChannel[bytes], Awaitable[SftpChannel]]:
+        """Open one more channel, once the session is there: a client knows that it is in before we have opened it."""
+        assert self._connection is not None
+        return self._connection.create_server_channel(encoding=None), self._open_channel()
+
+    async def _open_channel(self) -> SftpChannel:
+        await self._entered.wait()
+        channel = self._new_channel()
+        if channel is None:
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, "Too many channels")
+        return channel
 
     async def _ask(self, credential: Credential) -> bool:
         self._tries += 1

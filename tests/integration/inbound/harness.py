@@ -131,7 +131,7 @@ class Inbound:
             script: tuple[str, ...] = ()
         else:
             script = ("-b", "-")
-        command = ("sftp", *self.options(key=key), *options, "-P", str(self.port), *script, f"{user}@127.0.0.1")
+        command = ("sftp", *options, *self.options(key=key), "-P", str(self.port), *script, f"{user}@127.0.0.1")
         return await self.run(*command, stdin="".join(line + "\n" for line in lines), password=password)
 
 
