@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 
 from mft.errors import Invalid, Problem
+from mft.etcd.wire import STATUS
 
 MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
 
@@ -106,3 +107,16 @@ async def connected(channel: grpc.aio.Channel, limit_s: float) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+async def why_not_connected(channel: grpc.aio.Channel, limit_s: float) -> str:
+    """Say why there is no connection: a channel's state does not, only a call that fails for it does."""
+    probe = channel.unary_unary(STATUS.path, STATUS.request.SerializeToString, STATUS.answer.FromString)
+    try:
+        await probe(STATUS.request(), timeout=limit_s)
+    except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return "no answer"
+        details: str = error.details() or error.code().name
+        return details.rpartition("last error: ")[2]
+    return "it came up just now"

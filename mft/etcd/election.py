@@ -203,7 +203,6 @@ class Election:
             if state.lease_id != candidacy.lease_id or not state.held(boottime()):
                 candidacy.end(state.why or "its lease was lost")
                 stirred.set()
-                return
 
     async def _resign(self, candidacy: Leadership) -> None:
         """Delete the key, if it is still this candidacy's. If etcd does not answer, the lease's end does it."""

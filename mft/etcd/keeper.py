@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import Final, NamedTuple
 
 from mft.aio import Latest, backoff, boottime
@@ -122,9 +123,10 @@ class LeaseKeeper:
         lease_id = self._state.value.lease_id
         try:
             async with asyncio.timeout(wait_s):
-                async for state in self._state.follow():
-                    if state.lease_id != lease_id:
-                        return
+                async with aclosing(self._state.follow()) as states:
+                    async for state in states:
+                        if state.lease_id != lease_id:
+                            return
         except TimeoutError:
             pass
 
@@ -154,7 +156,8 @@ def _none(why: str) -> LeaseState:
 
 async def lease_held(keeper: LeaseKeeper) -> LeaseState:
     """Wait until the keeper holds a lease, and give it."""
-    async for state in keeper.state.follow(every_s=1.0):
-        if state.held(boottime()):
-            return state
+    async with aclosing(keeper.state.follow(every_s=1.0)) as states:
+        async for state in states:
+            if state.held(boottime()):
+                return state
     raise AssertionError("a state is followed for ever")

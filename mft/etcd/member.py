@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 
 from mft.errors import MftError, Unavailable
-from mft.etcd.channel import connected
+from mft.etcd.channel import connected, why_not_connected
 from mft.etcd.errors import Fault, classify, translate
 from mft.etcd.wire import A, Method, Q
 
@@ -68,7 +68,8 @@ class Member:
     async def connect(self, limit_s: float, doing: str) -> None:
         """Make sure of a connection. Raises `Failed` (never left)."""
         if not await connected(self._channel, limit_s):
-            raise Failed(Fault.NEVER_LEFT, Unavailable(f"{doing}: no connection to etcd at {self.endpoint}"))
+            why = await why_not_connected(self._channel, 0.1)
+            raise Failed(Fault.NEVER_LEFT, Unavailable(f"{doing}: no connection to etcd at {self.endpoint}: {why}"))
 
     async def attempt(self, method: Method[Q, A], request: Q, doing: str, limit_s: float) -> A:
         """Make the call once, on a connection that stands. Raises `Failed`."""

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -125,12 +126,19 @@ class Watch:
             self._trouble,
         )
 
-    async def follow(self, every_s: float | None = None) -> AsyncIterator[View]:
+    async def follow(self, every_s: float | None = None) -> AsyncGenerator[View, None]:
         """Yield the state as soon as it is known, then the newest one after changes and, if told, by the clock."""
         async for _ in self._serial.follow(every_s):
             view = self.view
             if view is not None:
                 yield view
+
+    async def listed(self) -> View:
+        """Wait for the first listing, and give the newest state."""
+        async with aclosing(self.follow()) as views:
+            async for view in views:
+                return view
+        raise AssertionError("views are followed for ever")
 
     async def run(self) -> None:
         """Keep the state true until cancelled. Outages are waited for. Raises `Denied` if a fresh login is too."""

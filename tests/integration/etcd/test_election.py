@@ -38,6 +38,12 @@ class Runner:
         self.now: Leadership | None = None
         self.stop = asyncio.Event()
 
+    async def leads(self) -> Leadership:
+        """Wait until it leads."""
+        await eventually(lambda: self.now)
+        assert self.now is not None
+        return self.now
+
     async def run(self) -> None:
         """Campaign until told to stop, in order."""
         async with beside(self.keeper.run(), name=f"keeper:{self.name}"):
@@ -61,7 +67,7 @@ class Runner:
 async def running(etcd: Etcd, prefix: str, names: str, ttl_s: int = TTL_S) -> AsyncIterator[list[Runner]]:
     """One runner for each letter of `names`, each with a client and lease of its own, in that order."""
     async with AsyncExitStack() as stack:
-        runners = []
+        runners: list[Runner] = []
         for name in names:
             client = await stack.enter_async_context(EtcdClient([etcd.endpoint]))
             runner = Runner(client, prefix, name, ttl_s)
@@ -117,7 +123,7 @@ async def test_a_candidate_that_dies_in_the_middle_wakes_its_follower(etcd: Etcd
 
 
 async def test_etcds_own_election_is_the_same_one(each_etcd: Etcd, prefix: str) -> None:
-    """Goal: no dialect here either. Method: etcdctl leads first and ours waits; etcdctl is told to stop and ours leads."""
+    """Goal: no dialect here either. Method: etcdctl leads first and ours waits; etcdctl stops, ours leads."""
     process = await asyncio.create_subprocess_exec(
         *(find_etcd("etcdctl", each_etcd.version), f"--endpoints={each_etcd.endpoint}", "elect", prefix, "theirs"),
         env=os.environ | {"ETCDCTL_API": "3"},
@@ -148,7 +154,7 @@ async def test_etcds_own_election_is_the_same_one(each_etcd: Etcd, prefix: str) 
 async def test_leader_outlives_restart_and_compaction(each_etcd: Etcd, prefix: str) -> None:
     """Goal: an etcd restart within the TTL, and compaction, cost no leadership. Method: both, then a hand-over."""
     async with running(each_etcd, prefix, "ab", ttl_s=10) as (a, b):
-        leadership = await eventually(lambda: a.now)
+        leadership = await a.leads()
         await each_etcd.restart()
         for number in range(5):
             revision = (await a.client.kv.put(f"{prefix}-noise", str(number).encode(), idempotent=True)).header.revision
@@ -164,7 +170,7 @@ async def test_leader_outlives_restart_and_compaction(each_etcd: Etcd, prefix: s
 async def test_leader_stops_itself_when_etcd_is_away(each_etcd: Etcd, prefix: str) -> None:
     """Goal: without etcd nobody can prove leadership. Method: freeze etcd; lost by the deadline; later leads anew."""
     async with running(each_etcd, prefix, "a") as (a,):
-        leadership = await eventually(lambda: a.now)
+        leadership = await a.leads()
         each_etcd.pause()
         try:
             deadline_s = leadership.deadline_s

@@ -53,7 +53,7 @@ async def test_what_we_write_is_plain_etcd_and_what_others_write_we_read(each_et
 
 
 async def test_transaction_decides_by_what_it_compares(client: EtcdClient, prefix: str) -> None:
-    """Goal: each comparison and operation means what it says. Method: run both sides of transactions, look at results."""
+    """Goal: each comparison and operation means what it says. Method: run both sides of transactions."""
     a, b = f"{prefix}/a", f"{prefix}/b"
     made = await client.kv.txn(when=[create_revision(a) == 0, version(b) == 0], then=[Put(a, b"1"), Put(b, b"2")])
     assert made.succeeded
@@ -82,7 +82,7 @@ async def test_transaction_decides_by_what_it_compares(client: EtcdClient, prefi
 
 
 async def test_large_prefix_is_listed_as_of_one_revision(client: EtcdClient, prefix: str) -> None:
-    """Goal: pages of one listing belong together. Method: more keys than a page, more bytes than a message, and writes."""
+    """Goal: pages of one listing belong together. Method: more than a page, more than a message, writes."""
     keys = [f"{prefix}/k/{number:05}" for number in range(PAGE_KEYS * 2 + 3)]
     for start in range(0, len(keys), 100):
         await client.kv.txn(when=[], then=[Put(key, b"v") for key in keys[start : start + 100]])
