@@ -133,6 +133,7 @@ def fetch_newest_etcd(servers: Path, scratch: Path) -> dict[str, str]:
             subprocess.run([root / "usr/bin/etcd", "--version"], check=True, capture_output=True, timeout=30)
         except (FetchError, OSError, subprocess.SubprocessError) as error:
             failures.append(str(error))
+            print(f"setup: not from Debian {suite}: {error}", flush=True)
             shutil.rmtree(root, ignore_errors=True)
             continue
         finally:

@@ -1,0 +1,1 @@
+"""The house rules as tests: those that no linter has."""
