@@ -2,7 +2,6 @@
 
 session.py         one logged-in client: the only place that checks permission, touches a file and emits; no protocol
 uploads.py         what becomes of an open file: read, written in place, or kept aside until it is complete
-happenings.py      the events that services emit
 proxy_protocol.py  who a load balancer says the client is
 host_keys.py       making of host keys, and their fingerprints
 sftp.py            the SFTP service: accepts connections, pauses, drains

@@ -10,20 +10,24 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from mft.aio import Threads
 from mft.errors import Exhausted, Unavailable
+from mft.events import catalogue
 from mft.files.confined import ConfinedFolder, Entry, FolderScan, normalized, write_fully
 from mft.model.accounts import AccountSpec
-from mft.services import happenings
-from mft.services.happenings import Emit
 from mft.services.uploads import OpenFile, Wish, discard, open_file, publish
 
 FILES_MAX = 64
 FOLDERS_MAX = 16
 READ_BYTES_MAX = 256 * 1024
 """Most bytes of one read: a client asks for up to 4 GiB, and gets less, which every client understands."""
+
+
+Emit = Callable[[int, dict[str, Any]], None]
+"""Takes an event's id and fields. Never waits."""
 
 
 class Origin(NamedTuple):
@@ -70,7 +74,7 @@ class Session:
         self._opening = 0
         self._folders: set[FolderScan] = set()
         self._uploads: dict[bytes, OpenFile] = {}
-        self._note(happenings.SESSION_OPENED)
+        self._note(catalogue.SESSION_OPENED)
 
     @property
     def is_busy(self) -> bool:
@@ -91,7 +95,7 @@ class Session:
         """Open a file; `mode` are the permissions of a new one before the umask. Raises Exhausted, OSError."""
         path = normalized(path)
         if len(self._files) + self._opening >= FILES_MAX:
-            self._note(happenings.TOO_MANY_OPEN, path=path, limit=FILES_MAX)
+            self._note(catalogue.TOO_MANY_OPEN, path=path, limit=FILES_MAX)
             raise Exhausted(f"a session may have {FILES_MAX} files open; close one first")
         self._opening += 1
         try:
@@ -100,7 +104,7 @@ class Session:
             atomic = atomic and actual == path
             file = await self._threads.run(open_file, self._home, actual, wish, mode, atomic=atomic)
         except (OSError, Unavailable) as error:
-            failed = happenings.WRITE_FAILED if wish.write else happenings.READ_FAILED
+            failed = catalogue.UPLOAD_FAILED if wish.write else catalogue.DOWNLOAD_FAILED
             self._note(failed, path=path, reason=_reason(error))
             raise
         finally:
@@ -109,7 +113,7 @@ class Session:
         self._files.add(file)
         if file.temp is not None:
             self._uploads[path] = file
-        self._note(happenings.WRITE_OPENED if wish.write else happenings.READ_OPENED, path=path)
+        self._note(catalogue.UPLOAD_BEGUN if wish.write else catalogue.DOWNLOAD_BEGUN, path=path)
         return file
 
     async def read(self, file: OpenFile, offset: int, size_bytes: int) -> bytes:
@@ -212,7 +216,7 @@ class Session:
     async def open_folder(self, path: bytes) -> FolderScan:
         """Open a folder for listing; fails now if it cannot be. Raises Exhausted, OSError."""
         if len(self._folders) >= FOLDERS_MAX:
-            self._note(happenings.TOO_MANY_OPEN, path=normalized(path), limit=FOLDERS_MAX)
+            self._note(catalogue.TOO_MANY_OPEN, path=normalized(path), limit=FOLDERS_MAX)
             raise Exhausted(f"a session may have {FOLDERS_MAX} folders open; close one first")
         scan = await self._threads.run(self._home.scan, path)
         self._folders.add(scan)
@@ -252,10 +256,10 @@ class Session:
             "duration_s": round(time.monotonic() - file.opened_at, 3),
         }
         if file.error:
-            event = happenings.WRITE_FAILED if writes else happenings.READ_FAILED
+            event = catalogue.UPLOAD_FAILED if writes else catalogue.DOWNLOAD_FAILED
             self._note(event, file.path, reason=file.error, **fields)
         else:
-            self._note(happenings.WRITE_CLOSED if writes else happenings.READ_CLOSED, file.path, **fields)
+            self._note(catalogue.UPLOAD_DONE if writes else catalogue.DOWNLOAD_DONE, file.path, **fields)
 
 
 def _change_fd(home: ConfinedFolder, file: OpenFile, changes: Changes) -> None:

@@ -11,8 +11,8 @@ from mft.aio import Latest, Threads
 from mft.auth.chain import Chain
 from mft.model.config import Config
 from mft.model.services import SftpServiceSpec
-from mft.services.happenings import Emit
 from mft.services.proxy_protocol import Address
+from mft.services.session import Emit
 from mft.services.sftp_connection import SftpConnection, Surroundings
 from mft.services.sftp_options import ssh_options
 

@@ -13,17 +13,22 @@ import asyncssh
 from mft.aio import Latest, Threads
 from mft.auth.chain import Accepted, Chain, Rejected
 from mft.errors import Denied, Invalid
+from mft.events import catalogue
 from mft.model.config import Config
 from mft.model.services import SftpServiceSpec
-from mft.services import happenings
-from mft.services.happenings import Emit
 from mft.services.proxy_protocol import Address, client_address
-from mft.services.session import Origin, Session, open_home
+from mft.services.session import Emit, Origin, Session, open_home
 from mft.services.sftp_channel import SftpChannel
 from mft.services.sftp_login import Login
 
 CHANNELS_MAX = 10
 """SFTP channels of one connection, as OpenSSH's MaxSessions."""
+
+_WORDS = {
+    "unknown": "there is no such account",
+    "disabled": "the account is disabled",
+    "credential": "the password or key does not fit",
+}
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +60,7 @@ class SftpConnection:
         self._tasks: asyncio.TaskGroup | None = None
         self._channels = 0
         self._login: Login | None = None
+        self._is_noted = False
         self._refused: tuple[str, Rejected] | None = None
         self._active_at = 0.0
         self.session: Session | None = None
@@ -103,8 +109,20 @@ class SftpConnection:
             raise
 
     def _new_login(self) -> Login:
-        self._login = Login(self._around.chain, self._spec.banner, self._rejected, self._enter, self._new_channel)
+        self._login = Login(
+            chain=self._around.chain,
+            banner=self._spec.banner,
+            begin=self._begin,
+            rejected=self._rejected,
+            enter=self._enter,
+            channel=self._new_channel,
+        )
         return self._login
+
+    def _begin(self) -> None:
+        # Not before: load balancers open and close connections all day to see whether we live.
+        self._is_noted = True
+        self._note(catalogue.CONNECTION_OPENED)
 
     async def _enter(self, accepted: Accepted) -> None:
         """Begin the session of who has logged in."""
@@ -113,7 +131,7 @@ class SftpConnection:
         self.username = accepted.username
         umask = int(self._around.config.value.server.umask, 8)
         home = await open_home(accepted.account, umask, self._around.threads)
-        self._note(happenings.AUTHENTICATED, account=accepted.username, method=accepted.method)
+        self._note(catalogue.LOGIN_ACCEPTED, account=accepted.username, method=accepted.method)
         self.session = Session(origin, home, self._around.threads, self._around.emit, self._spec.uploads)
         self.touch()
         self._around.logged_in()
@@ -126,10 +144,10 @@ class SftpConnection:
             self._refused = (username, why)
 
     def _note_rejected(self, username: str, why: Rejected) -> None:
-        event = {"unknown": happenings.UNKNOWN_ACCOUNT, "disabled": happenings.FORBIDDEN}.get(
-            why.reason, happenings.REJECTED
+        event = {"unknown": catalogue.ACCOUNT_UNKNOWN, "disabled": catalogue.LOGIN_FORBIDDEN}.get(
+            why.reason, catalogue.LOGIN_REJECTED
         )
-        self._note(event, account=username, reason=why.reason)
+        self._note(event, account=username, reason=_WORDS[why.reason])
 
     def _new_channel(self) -> SftpChannel | None:
         if self.session is None or self._channels >= CHANNELS_MAX:
@@ -168,8 +186,9 @@ class SftpConnection:
         session, self.session = self.session, None
         if session is not None:
             await session.end()
-            self._note(happenings.DISCONNECTED, account=self.username)
             self._around.logged_in()
+        if self._is_noted:
+            self._note(catalogue.CONNECTION_CLOSED, account=self.username)
 
     def _note(self, event: int, **fields: Any) -> None:
         self._around.emit(

@@ -20,15 +20,22 @@ class Login(asyncssh.SSHServer):
 
     def __init__(
         self,
+        *,
         chain: Chain,
         banner: str,
+        begin: Callable[[], None],
         rejected: Callable[[str, Rejected, bool], None],
         enter: Callable[[Accepted], Awaitable[None]],
         channel: Callable[[], SftpChannel | None],
     ) -> None:
-        """Call `rejected(username, why, by_password)` for each refusal, `enter` after the login, `channel` for each."""
+        """Keep whom to call.
+
+        `begin` when a client tries to log in, `rejected(username, why, by_password)` at each refusal, `enter` after
+        the login, and `channel` for each channel.
+        """
         self._chain = chain
         self._banner = banner
+        self._begin: Callable[[], None] | None = begin
         self._rejected = rejected
         self._enter = enter
         self._new_channel = channel
@@ -47,6 +54,9 @@ class Login(asyncssh.SSHServer):
 
     def begin_auth(self, username: str) -> bool:
         """Show the banner once; everybody has to authenticate."""
+        begin, self._begin = self._begin, None
+        if begin is not None:  # asyncssh asks again for each name that a client tries.
+            begin()
         if self._banner and self._connection is not None:
             self._connection.send_auth_banner(self._banner.rstrip("\n") + "\n")
             self._banner = ""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mft.services import happenings
+from mft.events import catalogue
 from tests.integration.inbound.conftest import Serve
 from tests.integration.inbound.harness import Inbound, reach
 
@@ -20,20 +20,21 @@ async def test_a_password_and_a_round_trip(inbound: Inbound, tmp_path: Path) -> 
     assert "Remote working directory: /" in ran.out
     assert (tmp_path / "down.bin").read_bytes() == (tmp_path / "up.bin").read_bytes()
     assert (inbound.home / "up.bin").stat().st_mode & 0o777 == 0o640
-    await reach(lambda: inbound.of(happenings.DISCONNECTED))
+    await reach(lambda: inbound.of(catalogue.CONNECTION_CLOSED))
     ids = [event for event, _ in inbound.events]
     assert ids == [
-        happenings.AUTHENTICATED,
-        happenings.SESSION_OPENED,
-        happenings.WRITE_OPENED,
-        happenings.WRITE_CLOSED,
-        happenings.READ_OPENED,
-        happenings.READ_CLOSED,
-        happenings.DISCONNECTED,
+        catalogue.CONNECTION_OPENED,
+        catalogue.LOGIN_ACCEPTED,
+        catalogue.SESSION_OPENED,
+        catalogue.UPLOAD_BEGUN,
+        catalogue.UPLOAD_DONE,
+        catalogue.DOWNLOAD_BEGUN,
+        catalogue.DOWNLOAD_DONE,
+        catalogue.CONNECTION_CLOSED,
     ]
-    assert inbound.of(happenings.WRITE_CLOSED)[0]["size_bytes"] == 768_000
-    assert inbound.of(happenings.READ_CLOSED)[0]["size_bytes"] == 768_000
-    assert inbound.of(happenings.READ_CLOSED)[0]["path"] == "/up.bin"
+    assert inbound.of(catalogue.UPLOAD_DONE)[0]["size_bytes"] == 768_000
+    assert inbound.of(catalogue.DOWNLOAD_DONE)[0]["size_bytes"] == 768_000
+    assert inbound.of(catalogue.DOWNLOAD_DONE)[0]["path"] == "/up.bin"
     assert inbound.service.sessions == 0
 
 
