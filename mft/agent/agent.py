@@ -183,17 +183,17 @@ class Agent:
                 await asyncio.sleep(wait_s)
 
     async def _tell_lease(self) -> None:
-        told = 0
-        why = ""
+        """Pass each change of the lease on: its id to the guardian, its deadline to the workers, its loss to people."""
+        told, held = 0, None
         async for state in self._keeper.state.follow():
             if state.lease_id != told:
                 told = state.lease_id
                 self._lease_pipe.send(f"{told or ''}\n".encode())
             if state.lease_id:
                 self._outbound.permit(state.deadline_s)
-            if bool(why) != bool(state.why):
+            if held is not bool(state.lease_id) and not (held is None and self._keeper.grants == 0):
+                held = bool(state.lease_id)
                 self._tell_etcd(state.why)
-            why = state.why
 
     def _tell_etcd(self, why: str) -> None:
         if why:

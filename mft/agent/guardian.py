@@ -69,7 +69,9 @@ class Guardian:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         command = python_command("mft.agent.main", self._options, str(theirs.fileno()), str(os.getpid()))
-        self._agent = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+        # grpc would otherwise try to survive a fork, and warn of each; the agent only forks to execute.
+        environment = {**os.environ, "GRPC_ENABLE_FORK_SUPPORT": "0"}
+        self._agent = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment)
         theirs.close()
         self._lease = ""
         while (status := self._agent.poll()) is None:

@@ -17,6 +17,7 @@ from mft.worker.frames import FRAME_READ_BYTES, Channel, Frame, Ready, Report
 from mft.worker.main import Kind
 
 _RESTART_S_FIRST, _RESTART_S_MOST = 0.1, 10.0
+_END_S_MAX = 2.0
 _STEADY_S = 30.0
 """A worker that lived this long did not fail at start: the next wait is the first again."""
 
@@ -117,6 +118,10 @@ class Supervisor:
         worker = Worker(next(self._numbers), process, channel, descriptors_ours)
         try:
             await self._hear(worker, channel)
+            # It has closed its end: let it say on standard error why, before it is helped along.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_END_S_MAX):
+                    await process.wait()
         finally:
             worker.kill()
             channel.close()

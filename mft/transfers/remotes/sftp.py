@@ -117,7 +117,7 @@ class SftpRemote:
         """Make a new file of this content; synced where the server offers fsync."""
         flags = asyncssh.FXF_WRITE | asyncssh.FXF_CREAT | asyncssh.FXF_EXCL
         async with self._call("create", path):
-            file = await self._sftp.open(path, flags)
+            file = await self._sftp.open(path, flags, encoding=None)
         try:
             size_bytes = 0
             async for piece in content:
