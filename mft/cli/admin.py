@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 invalid input (problems one a line, with path), 2 wrong us
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from pathlib import Path
@@ -294,13 +295,10 @@ def _remarks(node: Any) -> str:
 
 
 def _wants_json(arguments: list[str]) -> bool:
-    words = {f"{flag}{join}json" for flag in ("--output", "-o") for join in ("=", " ", "")}
-    asked = any(
-        word in words or f"{before} {word}" in words for before, word in zip(arguments, arguments[1:], strict=False)
-    )
-    return asked or (
-        os.environ.get("MFT_OUTPUT") == "json" and not any(a.startswith(("--output", "-o")) for a in arguments)
-    )
+    """Say whether an error is for a program: an error may come before the options were taken apart."""
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument("-o", "--output", default=os.environ.get("MFT_OUTPUT", ""))
+    return str(parser.parse_known_args(arguments)[0].output).lower() == "json"
 
 
 def _fail_json(error: MftError) -> None:
