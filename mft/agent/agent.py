@@ -239,7 +239,7 @@ class Agent:
     async def _follow_problems(self, presence: Presence) -> None:
         """Have presence look again whenever something that it tells may have changed."""
         async with asyncio.TaskGroup() as tasks:
-            for source in (self._reconciler.problems, self._worker_problems):
+            for source in (self._config, self._reconciler.problems, self._worker_problems):
                 tasks.create_task(_wake(presence, source), name="problems:wake")
 
     def _alive(self) -> Alive:

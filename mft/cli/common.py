@@ -15,11 +15,13 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from mft.agent.options import EtcdOptions
 from mft.errors import Conflict, Denied, Invalid, MftError, Unavailable
 
 EXIT_INVALID, EXIT_USAGE, EXIT_CONFLICT, EXIT_DENIED, EXIT_UNAVAILABLE = 1, 2, 3, 4, 5
 
 LEASE_TTL_S_LEAST = 2
+PORT_MAX = 65535
 
 
 class LogFormat(StrEnum):
@@ -123,6 +125,30 @@ def endpoints(text: str) -> tuple[str, ...]:
     if not found:
         raise Invalid("--etcd: at least one HOST:PORT is needed")
     return found
+
+
+def etcd_options(etcd: str, ca: Path | None, cert: Path | None, key: Path | None) -> EtcdOptions:
+    """Put the options about etcd together, with absolute paths.
+
+    Raises:
+        Invalid: an endpoint is not HOST:PORT, or a certificate is given without its key.
+    """
+    if (cert is None) != (key is None):
+        raise Invalid("--etcd-cert and --etcd-key go together: give both or neither")
+    paths = [str(path.absolute()) if path else None for path in (ca, cert, key)]
+    return EtcdOptions(endpoints=endpoints(etcd), ca=paths[0], cert=paths[1], key=paths[2])
+
+
+def address(text: str, option: str) -> tuple[str, int]:
+    """Split HOST:PORT; an IPv6 address stands in brackets.
+
+    Raises:
+        Invalid: it is not of that form.
+    """
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > PORT_MAX:
+        raise Invalid(f"{option}: {text!r} is not HOST:PORT")
+    return host.strip("[]"), int(port)
 
 
 def exit_code(error: MftError) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import structlog
 
 from mft.aio import backoff
 from mft.cli.binaries import find_etcd
-from mft.errors import Invalid, Unavailable
+from mft.errors import Invalid
 from mft.etcd.servers import Fitness, judge_version
 from mft.process import bound_command
 
@@ -23,14 +24,21 @@ _COMPACTION_HOURS = "1"
 _QUOTA_BYTES = 2 * 1024**3
 
 
+def free_port() -> int:
+    """Give a TCP port of 127.0.0.1 that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 class EmbeddedEtcd:
     """One etcd for one host. High availability means three members apart from the controller."""
 
-    def __init__(self, data: Path, client_address: str, peer_address: str) -> None:
+    def __init__(self, data: Path, client_address: str) -> None:
         self._binary = find_etcd()
         self._data = data / "etcd"
         self._client = client_address
-        self._peer = peer_address
         self._log = structlog.get_logger()
 
     async def check(self) -> None:
@@ -94,7 +102,7 @@ class EmbeddedEtcd:
                     process.kill()
 
     def _command(self) -> list[str]:
-        client, peer = f"http://{self._client}", f"http://{self._peer}"
+        client, peer = f"http://{self._client}", f"http://127.0.0.1:{free_port()}"
         options = {
             "name": "embedded",
             "data-dir": str(self._data),
@@ -110,20 +118,3 @@ class EmbeddedEtcd:
             "log-level": "warn",
         }
         return [self._binary, *(f"--{name}={value}" for name, value in options.items())]
-
-
-def check_address(text: str, option: str) -> str:
-    """Return HOST:PORT as given.
-
-    Raises:
-        Invalid: it is not of that form.
-    """
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit():
-        raise Invalid(f"{option}: {text!r} is not HOST:PORT")
-    return text
-
-
-def unavailable(data: Path) -> Unavailable:
-    """Make the error for a server that does not come up."""
-    return Unavailable(f"the embedded etcd does not answer; see {data / 'etcd.log'}")

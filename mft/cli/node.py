@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from msgspec import json
 
-from mft.agent.options import AgentOptions, EtcdOptions
+from mft.agent.options import AgentOptions
 from mft.cli import common
 from mft.cluster.keys import part
 from mft.process import python_command
@@ -57,7 +57,7 @@ def node(
         name=name,
         role="node",
         cluster=part(cluster, "--cluster"),
-        etcd=etcd_options(etcd, etcd_ca, etcd_cert, etcd_key),
+        etcd=common.etcd_options(etcd, etcd_ca, etcd_cert, etcd_key),
         data=str(common.data_folder(data, "node", name)),
         trust=str(trust.absolute()) if trust else None,
         lease_ttl_s=lease_ttl,
@@ -71,9 +71,3 @@ def node(
     command = python_command("mft.agent.guardian", json.encode(options).decode())
     # The guardian takes this process over, so that the program is as small as its task, and its pid the one started.
     os.execv(command[0], command)
-
-
-def etcd_options(etcd: str, ca: Path | None, cert: Path | None, key: Path | None) -> EtcdOptions:
-    """Put the options about etcd together, with absolute paths."""
-    paths = [str(path.absolute()) if path else None for path in (ca, cert, key)]
-    return EtcdOptions(endpoints=common.endpoints(etcd), ca=paths[0], cert=paths[1], key=paths[2])
