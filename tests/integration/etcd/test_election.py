@@ -153,7 +153,7 @@ async def test_etcds_own_election_is_the_same_one(each_etcd: Etcd, prefix: str) 
 
 async def test_leader_outlives_restart_and_compaction(each_etcd: Etcd, prefix: str) -> None:
     """Goal: an etcd restart within the TTL, and compaction, cost no leadership. Method: both, then a hand-over."""
-    async with running(each_etcd, prefix, "ab", ttl_s=10) as (a, b):
+    async with running(each_etcd, prefix, "ab", ttl_s=5) as (a, b):
         leadership = await a.leads()
         await each_etcd.restart()
         for number in range(5):
@@ -167,11 +167,11 @@ async def test_leader_outlives_restart_and_compaction(each_etcd: Etcd, prefix: s
         await eventually(lambda: b.now, 10)
 
 
-async def test_leader_stops_itself_when_etcd_is_away(each_etcd: Etcd, prefix: str) -> None:
+async def test_leader_stops_itself_when_etcd_is_away(own_etcd: Etcd, prefix: str) -> None:
     """Goal: without etcd nobody can prove leadership. Method: freeze etcd; lost by the deadline; later leads anew."""
-    async with running(each_etcd, prefix, "a") as (a,):
+    async with running(own_etcd, prefix, "a") as (a,):
         leadership = await a.leads()
-        each_etcd.pause()
+        own_etcd.pause()
         try:
             deadline_s = leadership.deadline_s
             await eventually(leadership.lost.is_set, 10)
@@ -179,6 +179,6 @@ async def test_leader_stops_itself_when_etcd_is_away(each_etcd: Etcd, prefix: st
             with pytest.raises(LeadershipLost, match="could not be renewed"):
                 leadership.check()
         finally:
-            each_etcd.resume()
+            own_etcd.resume()
         await eventually(lambda: len(a.terms) == 2, 20)
         assert a.terms[1].create_revision > a.terms[0].create_revision

@@ -134,11 +134,11 @@ async def test_nobody_there_is_unavailable_and_nothing_was_written() -> None:
         assert not isinstance(caught.value, OutcomeUnknown)
 
 
-async def test_frozen_server_leaves_a_write_unknown(each_etcd: Etcd) -> None:
+async def test_frozen_server_leaves_a_write_unknown(own_etcd: Etcd) -> None:
     """Goal: a write that was sent and not answered is unknown. Method: SIGSTOP, write, SIGCONT, look."""
-    async with EtcdClient([each_etcd.endpoint], times=CallTimes(call_s=0.5, attempt_s=0.2)) as client:
+    async with EtcdClient([own_etcd.endpoint], times=CallTimes(call_s=0.5, attempt_s=0.2)) as client:
         await client.kv.put("key", b"1")
-        each_etcd.pause()
+        own_etcd.pause()
         try:
             with pytest.raises(OutcomeUnknown, match="write key"):
                 await client.kv.put("key", b"2")
@@ -148,7 +148,7 @@ async def test_frozen_server_leaves_a_write_unknown(each_etcd: Etcd) -> None:
                 await client.kv.get("key")
             assert not isinstance(caught.value, OutcomeUnknown)
         finally:
-            each_etcd.resume()
+            own_etcd.resume()
 
         async def answers() -> bytes | None:
             try:

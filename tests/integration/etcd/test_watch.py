@@ -144,14 +144,14 @@ async def test_compaction_while_away_is_a_normal_path(each_etcd: Etcd, prefix: s
             assert (health.compactions, health.relists, health.regressions) == (1, 2, 0)
 
 
-async def test_frozen_server_is_noticed(each_etcd: Etcd, prefix: str) -> None:
+async def test_frozen_server_is_noticed(own_etcd: Etcd, prefix: str) -> None:
     """Goal: silence is no proof of idleness. Method: SIGSTOP; trouble within the limit; SIGCONT; all is well again."""
-    async with EtcdClient([each_etcd.endpoint], times=CALLS) as client, following(client, prefix) as follower:
-        each_etcd.pause()
+    async with EtcdClient([own_etcd.endpoint], times=CALLS) as client, following(client, prefix) as follower:
+        own_etcd.pause()
         try:
             await eventually(lambda: "said nothing" in follower.watch.health.trouble, 5)
         finally:
-            each_etcd.resume()
+            own_etcd.resume()
         await client.kv.put(f"{prefix}/x", b"1", idempotent=True)
         await eventually(lambda: follower.state == {f"{prefix}/x": b"1"})
         assert follower.watch.health.trouble == ""
@@ -170,9 +170,9 @@ async def test_relists_now_and_then(etcd: Etcd, prefix: str) -> None:
         assert follower.watch.health.repaired == 0
 
 
-async def test_store_gone_back_in_time_is_signalled(each_etcd: Etcd, prefix: str) -> None:
+async def test_store_gone_back_in_time_is_signalled(own_etcd: Etcd, prefix: str) -> None:
     """Goal: a restored store is seen as such. Method: a floor above its revision, as kept by a node from before."""
-    async with EtcdClient([each_etcd.endpoint]) as client:
+    async with EtcdClient([own_etcd.endpoint]) as client:
         await client.kv.put(f"{prefix}/a", b"")
         async with client.watch(f"{prefix}/", floor_revision=10_000) as watch:
             view = await watch.listed()
