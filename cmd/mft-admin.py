@@ -3,4 +3,4 @@
 
 from mft.cli.admin import main
 
-raise SystemExit(main())
+main()

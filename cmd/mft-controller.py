@@ -3,4 +3,4 @@
 
 from mft.cli.controller import main
 
-raise SystemExit(main())
+main()

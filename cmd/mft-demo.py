@@ -3,4 +3,4 @@
 
 from mft.cli.demo import main
 
-raise SystemExit(main())
+main()

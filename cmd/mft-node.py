@@ -3,4 +3,4 @@
 
 from mft.cli.node import main
 
-raise SystemExit(main())
+main()
