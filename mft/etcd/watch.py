@@ -23,12 +23,12 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from mft.aio import Latest, backoff, boottime
-from mft.errors import Unavailable
+from mft.errors import Exhausted, Unavailable
 from mft.etcd.endpoints import Endpoints
 from mft.etcd.errors import Compacted, Fault
 from mft.etcd.high_water import HighWater, Standing
 from mft.etcd.kv import Kv
-from mft.etcd.member import Failed
+from mft.etcd.member import Failed, Member
 from mft.etcd.records import Header, KeyValue, Listing, decode_key, encode_key, prefix_range
 from mft.etcd.watch_stream import Batch, Change, WatchTimes, open_watch
 
@@ -99,6 +99,8 @@ class Watch:
         self._trouble = "not listed yet"
         self._waits = backoff(self._times.backoff_first_s, self._times.backoff_most_s)
         self._denied = 0
+        self._member: Member
+        """Whom the newest stream was opened to."""
 
     @property
     def view(self) -> View | None:
@@ -143,7 +145,6 @@ class Watch:
     async def run(self) -> None:
         """Keep the state true until cancelled. Outages are waited for. Raises `Denied` if a fresh login is too."""
         while True:
-            member = self._endpoints.current
             try:
                 if self._must_list:
                     await self._list()
@@ -157,23 +158,20 @@ class Watch:
             except Failed as failed:
                 self._trouble = failed.error.message
                 self._judge(failed)
-                if failed.fault in {Fault.TRANSPORT, Fault.NEVER_LEFT}:
-                    self._endpoints.rotate(member)
-                else:
-                    member.token = None
-            except Unavailable as error:
+            except (Unavailable, Exhausted) as error:
                 self._trouble = error.message
             await asyncio.sleep(next(self._waits))
 
     def _judge(self, failed: Failed) -> None:
-        """Raise what waiting does not heal: a denial in spite of a fresh login, and answers that stay the same."""
-        if failed.fault in {Fault.TOKEN, Fault.DENIED}:
-            self._denied += 1
-            # etcd calls an expired token "permission denied" (etcd #12385): believe only what a fresh one is told.
-            if self._denied > 1 or not self._endpoints.logs_in:
-                raise failed.error from failed
-        elif failed.fault is Fault.FINAL:
+        """Prepare the next stream, or raise what waiting does not heal: a denial in spite of a fresh login."""
+        if failed.fault in {Fault.TRANSPORT, Fault.NEVER_LEFT}:
+            self._endpoints.rotate(self._member)
+            return
+        self._denied += 1
+        # etcd calls an expired token "permission denied" (etcd #12385): believe only what a fresh one is told.
+        if failed.fault is Fault.FINAL or self._denied > 1 or not self._endpoints.logs_in:
             raise failed.error from failed
+        self._member.token = None
 
     async def _list(self) -> None:
         """Read everything and make it the state."""
@@ -202,7 +200,7 @@ class Watch:
         """Follow one stream until it is time to list again. Raises as it ends otherwise."""
         loop = asyncio.get_running_loop()
         relist_at = loop.time() + self._times.relist_s * random.uniform(0.5, 1.5)
-        doing = f"watch {self._key}"
+        doing, self._member = f"watch {self._key}", self._endpoints.current
         async with open_watch(
             self._endpoints, *self._range, self._revision + 1, doing=doing, times=self._times
         ) as stream:
@@ -214,8 +212,8 @@ class Watch:
                     return
                 self._note(batch.header)
                 self._apply(batch)
+                self._denied = 0
                 if loop.time() - opened >= self._times.progress_s:
-                    self._denied = 0
                     self._waits = backoff(self._times.backoff_first_s, self._times.backoff_most_s)
 
     async def _doubtful(self, header: Header, doing: str) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -180,6 +182,20 @@ async def test_store_gone_back_in_time_is_signalled(own_etcd: Etcd, prefix: str)
             now = (await client.kv.put(f"{prefix}/b", b"")).header.revision
             await eventually(lambda: watch.view and watch.view.revision == now)
             assert watch.health.regressions == 1
+
+
+async def test_store_built_anew_is_signalled(own_etcd: Etcd, prefix: str, tmp_path: Path) -> None:
+    """Goal: a running watch does not hold on to a store that is gone. Method: etcd comes back without its data."""
+    async with EtcdClient([own_etcd.endpoint], times=CALLS) as client, following(client, prefix) as follower:
+        await write(client, prefix, range(21))
+        await eventually(lambda: list(follower.state) == [f"{prefix}/0020"])
+        own_etcd.kill()
+        shutil.rmtree(tmp_path / "etcd" / "data")
+        await own_etcd.start()
+        await eventually(lambda: follower.watch.health.regressions == 1 and not follower.state, 20)
+        await client.kv.put(f"{prefix}/after", b"")
+        await eventually(lambda: list(follower.state) == [f"{prefix}/after"])
+        assert (await follower.watch.listed()).regressions == 1
 
 
 async def test_denied_watch_ends_in_denied(each_etcd: Etcd, prefix: str) -> None:
