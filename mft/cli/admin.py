@@ -63,11 +63,9 @@ def main() -> None:
 @config_app.command("apply")
 def apply(
     file: Document,
-    base: Annotated[
-        int | None, typer.Option(min=0, help="Publish only if this is the current version. [default: whatever is]")
-    ] = None,
+    base: Annotated[int | None, typer.Option(min=0, help="Publish only if this is the current version.")] = None,
     comment: Annotated[str, typer.Option("--comment", "-m", help="Why; shown in the history.")] = "",
-    author: Annotated[str, typer.Option(envvar="MFT_AUTHOR", help="Who. [default: you, on this host]")] = "",
+    author: Annotated[str, typer.Option(envvar="MFT_AUTHOR", help="Who; you on this host if not given.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change; write nothing.")] = False,
     server: Address = ADDRESS,
     token_file: TokenFile = None,
@@ -77,7 +75,7 @@ def apply(
     """Make a config document the newest version, for all nodes, at once.
 
     Everything that is wrong with it is told in one go; then nothing is written. What the document does not name is
-    removed. `***` in place of a secret or password keeps the one that is there.
+    removed; `***` in place of a secret or password keeps the one that is there.
     """
     from mft.pb.admin.v1 import admin_pb2 as pb
 
@@ -106,7 +104,7 @@ def apply(
 
 @config_app.command("show")
 def show(
-    version: Annotated[int | None, typer.Option(min=1, help="Which version. [default: the current one]")] = None,
+    version: Annotated[int | None, typer.Option(min=1, help="Which version; the current one if not given.")] = None,
     sealed: Annotated[bool, typer.Option("--sealed", help="Show secrets sealed instead of as `***`.")] = False,
     server: Address = ADDRESS,
     token_file: TokenFile = None,

@@ -85,7 +85,7 @@ def _override(family: str, id: str, spec: Any, fields: Mapping[str, Any], place:
     for field in ("home_folder_path", "root", "path"):
         if field in fields and (problem := absolute_problem(getattr(merged, field))):
             yield Problem(path_of(*place, field), problem)
-    if "listener" in fields and (problem := address_problem(merged.listener.address)):
+    if "address" in fields.get("listener", {}) and (problem := address_problem(merged.listener.address)):
         yield Problem(path_of(*place, "listener", "address"), problem)
 
 

@@ -77,7 +77,8 @@ def decode_component(family: str, id: str, value: Any, at: Path | None = None) -
 
 def encode(config: Config) -> dict[str, Any]:
     """Make the author's table of a config: families, ids and fields as written, what is default left out."""
-    table: dict[str, Any] = msgspec.to_builtins(config)
+    # Through JSON, so that lists are lists, as a parsed document has them.
+    table: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(config))
     return table
 
 
