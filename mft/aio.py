@@ -74,6 +74,14 @@ def backoff(first_s: float, most_s: float, *, rng: random.Random | None = None) 
         ceiling = min(most_s, ceiling * 2)
 
 
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Give the first error inside nested groups: several tasks failed, and one line is to say why."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 async def cancel_and_wait(*tasks: asyncio.Task[object]) -> None:
     """Cancel the tasks and wait until each has ended; their results and errors are not looked at."""
     for task in tasks:

@@ -140,6 +140,8 @@ class Agent:
         """Hand each new view to all that live by it."""
         async for config in follower.config.follow():
             number = follower.ack.value.applied
+            if not number:
+                continue  # No version yet; the events of the start wait for who wants them.
             frame = frames.Configure(node=self._options.name, version=number, config=frames.encode_config(config))
             self._inbound.configure(frame)
             self._outbound.configure(frame)

@@ -20,7 +20,8 @@ from mft import log
 from mft.agent.agent import Agent
 from mft.agent.guardian import EXIT_USAGE
 from mft.agent.options import AgentOptions
-from mft.errors import Invalid
+from mft.aio import first_error
+from mft.errors import Denied, Invalid
 from mft.process import die_with_parent
 
 _NICE = -5
@@ -39,15 +40,13 @@ def main() -> None:
         pass
     try:
         uvloop.run(_run(options, socket.socket(fileno=int(sys.argv[2]))))
-    except* Invalid as group:
-        structlog.get_logger().error("the agent cannot start", reason=str(group.exceptions[0]))
+    except* (Invalid, Denied) as group:
+        structlog.get_logger().error("the agent cannot start", reason=str(first_error(group)))
         sys.exit(EXIT_USAGE)
 
 
 async def _run(options: AgentOptions, lease_pipe: socket.socket) -> None:
     agent = Agent(options, lease_pipe)
-    running = asyncio.current_task()
-    assert running is not None
     terminated = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminated.set)
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, terminated.set)

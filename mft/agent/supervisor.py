@@ -13,11 +13,14 @@ import structlog
 
 from mft.aio import Latest, backoff, boottime
 from mft.process import python_command
-from mft.worker.frames import FRAME_READ_BYTES, Channel, Frame, Ready, Report
+from mft.worker.frames import FRAME_READ_BYTES, Channel, Frame, Ping, Pong, Ready, Report
 from mft.worker.main import Kind
 
 _RESTART_S_FIRST, _RESTART_S_MOST = 0.1, 10.0
 _END_S_MAX = 2.0
+_PING_S = 2.0
+_SILENCE_S_MAX = 30.0
+"""A worker that says nothing for so long hangs. Far more than a busy loop ever takes: a kill costs sessions."""
 _STEADY_S = 30.0
 """A worker that lived this long did not fail at start: the next wait is the first again."""
 
@@ -34,6 +37,7 @@ class Worker:
         self._process = process
         self._channel = channel
         self._descriptors = descriptors
+        self.heard_at = boottime()
         self.ended = asyncio.Event()
 
     def send(self, frame: Frame) -> None:
@@ -132,10 +136,29 @@ class Supervisor:
         return process.returncode or 0
 
     async def _hear(self, worker: Worker, channel: Channel[Report]) -> None:
-        """Pass on what the worker says until its channel closes."""
-        while (report := await channel.receive()) is not None:
-            if isinstance(report, Ready):
-                self._log.debug("worker ready", pid=worker.pid)
-                self._owner.began(worker)
-            else:
-                self._owner.reported(worker, report)
+        """Pass on what the worker says until its channel closes. One that hangs is killed: it holds up its runs."""
+        async with asyncio.TaskGroup() as tasks:
+            pinging = tasks.create_task(self._ping(worker), name=f"ping:{worker.number}")
+            while (report := await channel.receive()) is not None:
+                worker.heard_at = boottime()
+                match report:
+                    case Ready():
+                        self._log.debug("worker ready", pid=worker.pid)
+                        self._owner.began(worker)
+                    case Pong():
+                        pass
+                    case _:
+                        self._owner.reported(worker, report)
+            pinging.cancel()
+
+    async def _ping(self, worker: Worker) -> None:
+        while True:
+            began = boottime()
+            worker.send(Ping())
+            await asyncio.sleep(_PING_S)
+            now = boottime()
+            # A pause of this process itself (suspend, SIGSTOP) is no silence of the worker's.
+            if now - began < 2 * _PING_S and now - worker.heard_at > _SILENCE_S_MAX:
+                self._log.error("worker hangs, killing it", pid=worker.pid, silent_s=round(now - worker.heard_at))
+                worker.kill()
+                return

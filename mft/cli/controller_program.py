@@ -13,7 +13,7 @@ from msgspec import Struct, json
 
 from mft.agent.guardian import EXIT_USAGE
 from mft.agent.options import AgentOptions
-from mft.aio import backoff, cancel_and_wait
+from mft.aio import backoff, cancel_and_wait, first_error
 from mft.cli.embedded_etcd import EmbeddedEtcd
 from mft.cluster import files, trust_file
 from mft.controller import home
@@ -54,7 +54,7 @@ def run(options: ControllerOptions) -> None:
     try:
         asyncio.run(_run(options))
     except* MftError as group:
-        raise _first(group) from group
+        raise first_error(group) from group
 
 
 async def _run(options: ControllerOptions) -> None:
@@ -156,11 +156,3 @@ def _give_keys(folder: Path, own: home.Home) -> None:
     """Let the controller's own agent know the cluster's keys: it lives beside them and need not ask."""
     files.make_folder(folder)
     trust_file.save(folder, own.pinned)
-
-
-def _first(group: BaseExceptionGroup[MftError]) -> MftError:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, MftError)
-    return error

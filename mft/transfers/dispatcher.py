@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from mft.aio import Latest, backoff, boottime, cancel_and_wait
+from mft.aio import Latest, backoff, boottime, cancel_and_wait, first_error
 from mft.cluster.keys import Keys
 from mft.errors import LeadershipLost, MftError, Unavailable
 from mft.etcd.election import Election, Leadership
@@ -105,13 +105,13 @@ class Dispatcher:
         try:
             async with asyncio.TaskGroup() as tasks:
                 writes = tasks.create_task(journal.run(), name=f"journal:{self._group}")
-                passes = tasks.create_task(self._passes(journal, term), name=f"passes:{self._group}")
+                passes = tasks.create_task(self._passes(journal, leadership, term), name=f"passes:{self._group}")
                 await leadership.lost.wait()
                 # Before the lease ends: the next leader may already be reading the journal.
                 await cancel_and_wait(passes)
                 await cancel_and_wait(writes)
         except* MftError as group:
-            raise _first(group) from group
+            raise first_error(group) from group
         finally:
             self.leads.set(None)
             self._log.info("this instance leads no more", term=term.create_revision)
@@ -123,7 +123,7 @@ class Dispatcher:
             raise Unavailable("etcd holds no incarnation: the controller has not set this cluster up yet")
         return value.decode()
 
-    async def _passes(self, journal: Journal, term: Term) -> None:
+    async def _passes(self, journal: Journal, leadership: Leadership, term: Term) -> None:
         """Keep one task for each transfer of the group, as the config says now."""
         running: dict[str, asyncio.Task[None]] = {}
         async with asyncio.TaskGroup() as tasks:
@@ -132,25 +132,44 @@ class Dispatcher:
                 for id in running.keys() - wanted:
                     await cancel_and_wait(running.pop(id))
                 for id in sorted(wanted - running.keys()):
-                    running[id] = tasks.create_task(self._transfer(id, journal, term), name=f"transfer:{id}")
+                    work = self._transfer(id, journal, leadership, term)
+                    running[id] = tasks.create_task(work, name=f"transfer:{id}")
 
-    async def _transfer(self, id: str, journal: Journal, term: Term) -> None:
+    async def _transfer(self, id: str, journal: Journal, leadership: Leadership, term: Term) -> None:
         """Make pass after pass of one transfer."""
+
+        async def commit(puts: Mapping[str, Record], forgets: tuple[str, ...]) -> None:
+            try:
+                await journal.commit(id, puts, forgets)
+            except LeadershipLost as error:
+                leadership.end(error.message)  # The journal may know before the election's watch does.
+                raise
+
         await self._load(id, journal)
         failures = 0
         for number in itertools.count():
             began = boottime()
-            problem = await self._pass(id, journal, term, first=number == 0)
+            spec = self._config.value.transfers.get(id)
+            if spec is None:
+                return  # Taken out of the config.
+            problem = await self._pass(id, journal.open_records(id), term, commit, first=number == 0)
             failures = failures + 1 if problem else 0
             if problem:
                 self._log.warning("pass failed", transfer=id, failures=failures, reason=problem)
                 self._emit(catalogue.RUN_FAILED_WILL_RETRY, {"transfer": id, "failures": failures, "reason": problem})
-            spec = self._config.value.transfers.get(id)
-            if spec is None:
-                return  # Taken out of the config during the pass.
-            await asyncio.sleep(max(0.0, next_pass(spec, began, failures) - boottime()))
+            await self._wait_until(next_pass(spec, began, failures), id, spec)
 
-    async def _pass(self, id: str, journal: Journal, term: Term, *, first: bool) -> str:
+    async def _wait_until(self, due: float, id: str, spec: TransferSpec) -> None:
+        """Wait for the time, or for the transfer to be changed: who changes it wants to see what comes of it."""
+        try:
+            async with asyncio.timeout(max(0.0, due - boottime())):
+                async for config in self._config.follow():
+                    if config.transfers.get(id) != spec:
+                        return
+        except TimeoutError:
+            pass
+
+    async def _pass(self, id: str, records: Mapping[str, Record], term: Term, commit: Commit, *, first: bool) -> str:
         """Make one pass. Returns why it failed as a whole, or nothing. The border where a run's failure ends."""
         try:
             result = await self._make_pass(
@@ -158,9 +177,9 @@ class Dispatcher:
                 group=self._group,
                 term=term,
                 deadline=self._keeper.state.value.deadline_s,
-                records=journal.open_records(id),
+                records=records,
                 sweep=first,
-                commit=lambda puts, forgets: journal.commit(id, puts, forgets),
+                commit=commit,
             )
         except LeadershipLost:
             raise
@@ -176,14 +195,6 @@ class Dispatcher:
                 self._log.warning("the journal cannot be read", transfer=id, reason=str(error))
             await asyncio.sleep(wait_s)
         raise AssertionError("backoff goes on for ever")
-
-
-def _first(group: BaseExceptionGroup[MftError]) -> MftError:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, MftError)
-    return error
 
 
 def groups_of(transfers: Mapping[str, TransferSpec]) -> frozenset[str]:

@@ -102,6 +102,10 @@ class Recorded(Frame, frozen=True, kw_only=True):
     lost: bool = False
 
 
+class Ping(Frame, frozen=True, kw_only=True):
+    """Answer with `Pong`: a worker that hangs is replaced."""
+
+
 class Drain(Frame, frozen=True, kw_only=True):
     """Stop accepting and end: open sessions and runs have until `drain_s`."""
 
@@ -113,6 +117,10 @@ class Drain(Frame, frozen=True, kw_only=True):
 
 class Ready(Frame, frozen=True, kw_only=True):
     """The worker has started and reads frames."""
+
+
+class Pong(Frame, frozen=True, kw_only=True):
+    """The worker's loop turns."""
 
 
 class Configured(Frame, frozen=True, kw_only=True):
@@ -159,8 +167,8 @@ class Ran(Frame, frozen=True, kw_only=True):
     cancelled: bool = False
 
 
-Order = Configure | Listen | Unlisten | Accept | Permit | Run | Cancel | Recorded | Drain
-Report = Ready | Configured | Load | Commit | Emit | Ran
+Order = Configure | Listen | Unlisten | Accept | Permit | Run | Cancel | Recorded | Ping | Drain
+Report = Ready | Pong | Configured | Load | Commit | Emit | Ran
 
 Incoming = TypeVar("Incoming")
 

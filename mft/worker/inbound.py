@@ -19,8 +19,22 @@ from mft.errors import Invalid
 from mft.events import catalogue
 from mft.model.config import Config
 from mft.services.sftp import SftpService
-from mft.services.sftp_options import ssh_options
-from mft.worker.frames import Accept, Channel, Configure, Configured, Drain, Emit, Listen, Load, Order, Ready, Unlisten
+from mft.services.sftp_options import load_host_keys
+from mft.worker.frames import (
+    Accept,
+    Channel,
+    Configure,
+    Configured,
+    Drain,
+    Emit,
+    Listen,
+    Load,
+    Order,
+    Ping,
+    Pong,
+    Ready,
+    Unlisten,
+)
 
 FILE_THREADS_MAX = 32
 """Calls on files at one time. Storage that hangs holds so many; then the sessions of this worker wait, not the loop."""
@@ -80,6 +94,8 @@ class InboundWorker:
                     self._accepts = on
                     for running in self._services.values():
                         running.accept(on)
+                case Ping():
+                    self._channel.send(Pong())
                 case Drain(drain_s=drain_s):
                     self._child(self._drain(drain_s), "drain")
                 case _:
@@ -93,7 +109,7 @@ class InboundWorker:
         self._problems = {}
         for id, spec in config.services.items():
             try:
-                ssh_options(spec.listener)
+                load_host_keys(spec.listener)
             except Invalid as error:
                 self._problems[id] = str(error)
         self._config.set(config)

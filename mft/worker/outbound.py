@@ -30,6 +30,8 @@ from mft.worker.frames import (
     Emit,
     Frame,
     Order,
+    Ping,
+    Pong,
     Ran,
     Ready,
     Recorded,
@@ -119,6 +121,8 @@ class OutboundWorker:
                 case Recorded():
                     for _, journal, _, _ in self._runs.values():
                         journal.answer(order)
+                case Ping():
+                    self._channel.send(Pong())
                 case Drain():
                     return
                 case _:
