@@ -14,7 +14,7 @@ from mft.model.services import SftpServiceSpec
 from mft.services.proxy_protocol import Address
 from mft.services.session import Emit
 from mft.services.sftp_connection import SftpConnection, Surroundings
-from mft.services.sftp_options import ssh_options
+from mft.services.sftp_options import load_host_keys, ssh_options
 
 LOGGING_IN_MAX = 100
 """Connections at one time that have not logged in: above it new ones are closed, so strangers cannot fill the node."""
@@ -52,7 +52,9 @@ class SftpService:
         self._listener = listener
         self._listener.setblocking(False)
         self._config = config
-        self._around = Surroundings(id, config, chain, threads, emit, ssh_options(spec.listener), changed)
+        keys = load_host_keys(spec.listener)
+        options = ssh_options(keys, spec.listener.algorithms)
+        self._around = Surroundings(id, config, chain, threads, emit, options, keys, changed)
         self._spec = spec
         self._connections: set[SftpConnection] = set()
         self._accepts = Latest(True)

@@ -20,6 +20,7 @@ from mft.services.proxy_protocol import Address, client_address
 from mft.services.session import Emit, Origin, Session, open_home
 from mft.services.sftp_channel import SftpChannel
 from mft.services.sftp_login import Login
+from mft.services.sftp_options import host_keys
 
 CHANNELS_MAX = 10
 """SFTP channels of one connection, as OpenSSH's MaxSessions."""
@@ -42,6 +43,7 @@ class Surroundings(NamedTuple):
     threads: Threads
     emit: Emit
     options: asyncssh.SSHServerConnectionOptions
+    host_keys: tuple[asyncssh.SSHKey, ...]
     logged_in: Callable[[], None]
     """Called when a session begins or ends."""
 
@@ -98,7 +100,11 @@ class SftpConnection:
     async def _log_in(self) -> asyncssh.SSHServerConnection:
         try:
             return await asyncssh.run_server(
-                self._sock, config=None, options=self._around.options, server_factory=self._new_login
+                self._sock,
+                config=None,
+                options=self._around.options,
+                server_host_keys=host_keys(self._around.host_keys, self._spec.listener.algorithms),
+                server_factory=self._new_login,
             )
         except BaseException:
             if self._login is None:

@@ -6,6 +6,9 @@ adds it back for old appliances, for one listener, never for all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 import asyncssh
 
 from mft.errors import Invalid
@@ -52,9 +55,17 @@ KEEPALIVES_MAX = 3
 """A peer that does not answer three requests, a minute apart, is gone. Below the idle timers of load balancers."""
 
 
-def ssh_options(listener: ListenerSpec) -> asyncssh.SSHServerConnectionOptions:
-    """Make the options of all connections of one listener. Raises Invalid for host keys that cannot be used."""
-    legacy = listener.algorithms == "legacy"
+def host_keys(keys: Sequence[asyncssh.SSHKey], algorithms: Literal["modern", "legacy"]) -> list[asyncssh.SSHKeyPair]:
+    """Make the host keys of one connection: asyncssh keeps in them which algorithm the client has chosen."""
+    pairs = list(asyncssh.load_keypairs(list(keys)))
+    if algorithms == "modern":
+        for pair in pairs:
+            pair.host_key_algorithms = [name for name in pair.host_key_algorithms if name.decode() in SIGNATURES]
+    return pairs
+
+
+def load_host_keys(listener: ListenerSpec) -> tuple[asyncssh.SSHKey, ...]:
+    """Read the host keys of a listener. Raises Invalid for those that cannot be used, and for none at all."""
     keys = []
     for number, pem in enumerate(listener.host_keys, 1):
         try:
@@ -64,10 +75,22 @@ def ssh_options(listener: ListenerSpec) -> asyncssh.SSHServerConnectionOptions:
             raise Invalid(f"host key {number} is not an OpenSSH or PEM private key without passphrase") from error
     if not keys:
         raise Invalid("the service has no host key; the controller makes them when the config is applied")
+    kinds = [key.get_algorithm() for key in keys]
+    for kind in kinds:
+        if kinds.count(kind) > 1:
+            raise Invalid(f"two host keys are of type {kind}; a client could not choose")
+    return tuple(keys)
+
+
+def ssh_options(
+    keys: Sequence[asyncssh.SSHKey], algorithms: Literal["modern", "legacy"]
+) -> asyncssh.SSHServerConnectionOptions:
+    """Make the options of all connections of one listener; each connection puts its own `host_keys` into them."""
+    legacy = algorithms == "legacy"
     return asyncssh.SSHServerConnectionOptions(
         config=None,  # Neither the user's nor the host's files say anything here.
         server_version="MFT",
-        server_host_keys=keys,
+        server_host_keys=host_keys(keys, algorithms),
         gss_host=None,
         host_based_auth=False,
         kex_algs=KEX + (LEGACY_KEX if legacy else ()),

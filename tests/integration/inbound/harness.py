@@ -124,14 +124,20 @@ class Inbound:
         return Ran(process.returncode or 0, out.decode(errors="replace"), err.decode(errors="replace"))
 
     async def sftp(
-        self, *lines: str, user: str = "ann", key: bool = True, password: str = PASSWORD, options: tuple[str, ...] = ()
+        self,
+        *lines: str,
+        user: str = "ann",
+        key: bool = True,
+        password: str = PASSWORD,
+        options: tuple[str, ...] = (),
+        port: int = 0,
     ) -> Ran:
         """Run OpenSSH's sftp with these commands; the first that fails ends it (those with `-` before them do not)."""
         if not key:  # A batch file means "never ask for a password"; standard input does not.
             script: tuple[str, ...] = ()
         else:
             script = ("-b", "-")
-        command = ("sftp", *options, *self.options(key=key), "-P", str(self.port), *script, f"{user}@127.0.0.1")
+        command = ("sftp", *options, *self.options(key=key), "-P", str(port or self.port), *script, f"{user}@127.0.0.1")
         return await self.run(*command, stdin="".join(line + "\n" for line in lines), password=password)
 
 
