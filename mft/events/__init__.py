@@ -1,7 +1,10 @@
 """WHAT HAPPENED: every outcome is an event with a stable number, from one catalogue.
 
-catalogue.py   the numbers, their severity, fields and text; the manual's page is made from it
+catalogue.py   the numbers, their severity, group and text
+manual.py      the manual's page, made from the catalogue
 event.py       one event
+queue.py       what one handler has still to take
 bus.py         takes events without ever waiting and hands them to the handlers that the config wants here
+lines.py       an event as one line
 handlers/      what is done with events; table spec → class
 """

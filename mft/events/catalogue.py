@@ -6,8 +6,9 @@ Where an event means the same as one of SFTPPlus, it has the same number, so tha
 
 from __future__ import annotations
 
+import string
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from mft.events.event import Severity
 
@@ -43,6 +44,10 @@ DELIVERY_UNCERTAIN = 70004
 EVENTS_LOST = 70005
 ETCD_LOST = 70006
 ETCD_REGAINED = 70007
+HANDLER_RECOVERED = 70008
+
+
+Group = Literal["operation", "config", "cluster", "login", "session", "file", "transfer"]
 
 
 class Entry(NamedTuple):
@@ -50,52 +55,82 @@ class Entry(NamedTuple):
 
     name: str
     severity: Severity
+    group: Group
     text: str
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the fields that the text shows, in its order."""
+        return tuple(field for _, field, _, _ in string.Formatter().parse(self.text) if field)
 
 
 CATALOGUE: Mapping[int, Entry] = {
-    INSTANCE_STARTED: Entry("instance-started", "info", "Program {program} started as {role}."),
-    INSTANCE_STOPPED: Entry("instance-stopped", "info", "The program stopped in order."),
-    ADDRESS_REFUSED: Entry("address-refused", "warning", "Connection from {address} refused: {reason}."),
+    INSTANCE_STARTED: Entry("instance-started", "info", "operation", "Program {program} started as {role}."),
+    INSTANCE_STOPPED: Entry("instance-stopped", "info", "operation", "The program stopped in order."),
+    ADDRESS_REFUSED: Entry("address-refused", "warning", "login", "Connection from {address} refused: {reason}."),
     ACCOUNT_UNKNOWN: Entry(
-        "account-unknown", "warning", "Login from {address} as {account}: there is no such account."
+        "account-unknown", "warning", "login", "Login from {address} as {account}: there is no such account."
     ),
-    LOGIN_FORBIDDEN: Entry("login-forbidden", "warning", "Login of {account} from {address} forbidden: {reason}."),
-    LOGIN_ACCEPTED: Entry("login-accepted", "info", "{account} logged in from {address} by {method}."),
-    CONFIG_REJECTED: Entry("config-rejected", "error", "Config version {version} cannot be used here: {reason}"),
-    LOGIN_REJECTED: Entry("login-rejected", "warning", "Login of {account} from {address} rejected."),
-    COMPONENT_STARTED: Entry("component-started", "info", "{component} started."),
-    COMPONENT_STOPPED: Entry("component-stopped", "info", "{component} stopped."),
-    COMPONENT_FAILED: Entry("component-failed", "error", "{component} cannot run: {reason}"),
-    HANDLER_FAILED: Entry("handler-failed", "error", "Event handler {component} failed and tries again: {reason}"),
-    SESSION_OPENED: Entry("session-opened", "info", "{account} opened an SFTP session from {address}."),
-    CONNECTION_OPENED: Entry("connection-opened", "info", "Connection from {address} to {service}."),
-    CONNECTION_CLOSED: Entry("connection-closed", "info", "Connection from {address} to {service} closed."),
-    DOWNLOAD_FAILED: Entry("download-failed", "error", "{account}: reading {path} failed: {reason}"),
-    UPLOAD_FAILED: Entry("upload-failed", "error", "{account}: writing {path} failed: {reason}"),
-    DOWNLOAD_BEGUN: Entry("download-begun", "info", "{account} opened {path} for reading."),
-    UPLOAD_BEGUN: Entry("upload-begun", "info", "{account} opened {path} for writing."),
-    TOO_MANY_OPEN: Entry("too-many-open", "warning", "{account} has too many files open."),
-    DOWNLOAD_DONE: Entry("download-done", "info", "{account} has read {path}: {size_bytes} bytes."),
-    UPLOAD_DONE: Entry("upload-done", "info", "{account} has written {path}: {size_bytes} bytes."),
-    CONFIG_APPLIED: Entry("config-applied", "info", "Config version {version} is in use."),
+    LOGIN_FORBIDDEN: Entry(
+        "login-forbidden", "warning", "login", "Login of {account} from {address} forbidden: {reason}."
+    ),
+    LOGIN_ACCEPTED: Entry("login-accepted", "info", "login", "{account} logged in from {address} by {method}."),
+    CONFIG_REJECTED: Entry(
+        "config-rejected", "error", "config", "Config version {version} cannot be used here: {reason}"
+    ),
+    LOGIN_REJECTED: Entry("login-rejected", "warning", "login", "Login of {account} from {address} rejected."),
+    COMPONENT_STARTED: Entry("component-started", "info", "operation", "{component} started."),
+    COMPONENT_STOPPED: Entry("component-stopped", "info", "operation", "{component} stopped."),
+    COMPONENT_FAILED: Entry("component-failed", "error", "operation", "{component} cannot run: {reason}"),
+    HANDLER_FAILED: Entry(
+        "handler-failed", "error", "operation", "Event handler {component} failed and tries again: {reason}"
+    ),
+    SESSION_OPENED: Entry("session-opened", "info", "session", "{account} opened an SFTP session from {address}."),
+    CONNECTION_OPENED: Entry("connection-opened", "info", "session", "Connection from {address} to {service}."),
+    CONNECTION_CLOSED: Entry("connection-closed", "info", "session", "Connection from {address} to {service} closed."),
+    DOWNLOAD_FAILED: Entry("download-failed", "error", "file", "{account}: reading {path} failed: {reason}"),
+    UPLOAD_FAILED: Entry("upload-failed", "error", "file", "{account}: writing {path} failed: {reason}"),
+    DOWNLOAD_BEGUN: Entry("download-begun", "info", "file", "{account} opened {path} for reading."),
+    UPLOAD_BEGUN: Entry("upload-begun", "info", "file", "{account} opened {path} for writing."),
+    TOO_MANY_OPEN: Entry("too-many-open", "warning", "session", "{account} has too many files open."),
+    DOWNLOAD_DONE: Entry("download-done", "info", "file", "{account} has read {path}: {size_bytes} bytes."),
+    UPLOAD_DONE: Entry("upload-done", "info", "file", "{account} has written {path}: {size_bytes} bytes."),
+    CONFIG_APPLIED: Entry("config-applied", "info", "config", "Config version {version} is in use."),
     FILE_FAILED_WILL_RETRY: Entry(
-        "file-failed-will-retry", "warning", "Transfer {transfer}: {path} could not be delivered now: {reason}"
+        "file-failed-will-retry",
+        "warning",
+        "transfer",
+        "Transfer {transfer}: {path} could not be delivered now: {reason}",
     ),
-    FILE_DELIVERED: Entry("file-delivered", "info", "Transfer {transfer}: {path} delivered, {size_bytes} bytes."),
-    LEADER_GAINED: Entry("leader-gained", "info", "This instance leads group {leader_group}, term {term}."),
-    LEADER_LOST: Entry("leader-lost", "info", "This instance leads group {leader_group} no more, term {term}."),
+    FILE_DELIVERED: Entry(
+        "file-delivered", "info", "transfer", "Transfer {transfer}: {path} delivered, {size_bytes} bytes."
+    ),
+    LEADER_GAINED: Entry("leader-gained", "info", "cluster", "This instance leads group {leader_group}, term {term}."),
+    LEADER_LOST: Entry(
+        "leader-lost", "info", "cluster", "This instance leads group {leader_group} no more, term {term}."
+    ),
     RUN_FAILED_WILL_RETRY: Entry(
-        "run-failed-will-retry", "warning", "Transfer {transfer}: the pass failed and is made again: {reason}"
+        "run-failed-will-retry",
+        "warning",
+        "transfer",
+        "Transfer {transfer}: the pass failed and is made again: {reason}",
     ),
     DELIVERY_UNCERTAIN: Entry(
-        "delivery-uncertain", "error", "Transfer {transfer}: it is not known whether {path} was delivered: {reason}"
+        "delivery-uncertain",
+        "error",
+        "transfer",
+        "Transfer {transfer}: it is not known whether {path} was delivered: {reason}",
     ),
     EVENTS_LOST: Entry(
-        "events-lost", "critical", "{count} events for handler {component} were lost: its queue was full."
+        "events-lost", "critical", "operation", "{count} events for handler {component} were lost: its queue was full."
     ),
-    ETCD_LOST: Entry("etcd-lost", "warning", "etcd cannot be reached: {reason}. Inbound goes on, outbound pauses."),
-    ETCD_REGAINED: Entry("etcd-regained", "info", "etcd is reached again."),
+    ETCD_LOST: Entry(
+        "etcd-lost", "warning", "cluster", "etcd cannot be reached: {reason}. Inbound goes on, outbound pauses."
+    ),
+    HANDLER_RECOVERED: Entry(
+        "handler-recovered", "info", "operation", "Event handler {component} works again after {failures} failures."
+    ),
+    ETCD_REGAINED: Entry("etcd-regained", "info", "cluster", "etcd is reached again."),
 }
 
 
