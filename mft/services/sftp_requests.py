@@ -143,13 +143,13 @@ class Requests:
         return OK
 
     async def _read(self, request: Packet) -> Answer:
-        data = await self._session.read(self._file(request), request.uint64(), request.uint32())
+        data = await self._session.read(self._file(request), request.offset(), request.uint32())
         if not data:
             raise EndOfFile
         return Kind.DATA, string(data)
 
     async def _write(self, request: Packet) -> Answer:
-        await self._session.write(self._file(request), request.uint64(), request.string())
+        await self._session.write(self._file(request), request.offset(), request.string())
         return OK
 
     async def _fstat(self, request: Packet) -> Answer:

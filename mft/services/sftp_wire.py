@@ -22,6 +22,8 @@ VERSION = 3
 PACKET_BYTES_MAX = 256 * 1024 + 1024
 """Largest packet taken: a write of 256 KiB and what surrounds it; OpenSSH's own bound is 256 KiB."""
 WRITE_BYTES_MAX = 255 * 1024
+OFFSET_MAX = 2**63 - 1 - PACKET_BYTES_MAX
+"""The kernel's offsets are signed."""
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 """As `ls -l` in the C locale writes them, whatever the locale of this process."""
 
@@ -99,6 +101,13 @@ class Packet:
         """Read a 64 bit number."""
         return int.from_bytes(self._take(8), "big")
 
+    def offset(self) -> int:
+        """Read a place in a file, or a size. Raises Invalid for one beyond what any file has."""
+        value = self.uint64()
+        if value > OFFSET_MAX:
+            raise Invalid(f"{value} is beyond the end of any file")
+        return value
+
     def string(self) -> bytes:
         """Read bytes with their length before them."""
         return self._take(self.uint32())
@@ -106,7 +115,7 @@ class Packet:
     def attributes(self) -> Attributes:
         """Read file attributes."""
         flags = self.uint32() if self._at < len(self._data) else 0
-        size = self.uint64() if flags & SIZE else None
+        size = self.offset() if flags & SIZE else None
         if flags & OWNER:
             self._take(8)
         mode = self.uint32() & 0o7777 if flags & PERMISSIONS else None

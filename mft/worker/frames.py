@@ -184,6 +184,8 @@ class Channel(Generic[Incoming]):
 
     def send(self, frame: Frame) -> None:
         """Queue one frame. On a closed channel it is dropped: the reading side then ends this process."""
+        if self._writer.is_closing():  # uvloop's transport raises where asyncio's drops.
+            return
         body = self._encoder.encode(frame)
         self._writer.write(len(body).to_bytes(HEADER_BYTES, "big") + body)
 

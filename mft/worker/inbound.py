@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import time
@@ -79,7 +80,8 @@ class InboundWorker:
             self._channel.send(Ready())
             await asyncio.wait((orders, drained), return_when=asyncio.FIRST_COMPLETED)
             await cancel_and_wait(orders, drained, *self._running.values())
-        await self._channel.drain()
+        with contextlib.suppress(ConnectionError):  # The agent is gone; there is nobody to tell.
+            await self._channel.drain()
 
     async def _follow(self) -> None:
         while (order := await self._channel.receive()) is not None:
