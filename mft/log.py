@@ -34,7 +34,8 @@ def setup(format: str, level: str, **context: Any) -> None:
     structlog.contextvars.bind_contextvars(**context)
     handler = logging.StreamHandler(sys.stderr)
     formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]
+        foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
     )
     handler.setFormatter(formatter)
     # Libraries (asyncssh, grpc, asyncio) say what matters at warning; below that they narrate.
