@@ -6,6 +6,7 @@ Source: draft-ietf-secsh-filexfer-02 §7.
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -39,7 +40,7 @@ class Unsupported(Exception):  # noqa: N818
     """Asked for something that this server does not do."""
 
 
-_ERRNO: dict[int, Status] = {
+_ERRNO: Mapping[int, Status] = {
     errno.ENOENT: Status(Code.NO_SUCH_FILE, "No such file or directory"),
     errno.ENOTDIR: Status(Code.NO_SUCH_FILE, "Not a directory"),
     errno.EACCES: Status(Code.PERMISSION_DENIED, "Permission denied"),

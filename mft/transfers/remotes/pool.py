@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from mft.errors import MftError, Unavailable
@@ -17,7 +17,7 @@ async def _open_local(spec: LocalLocationSpec) -> Remote:
     return LocalRemote(spec)
 
 
-KINDS: dict[type, Callable[[Any], Coroutine[Any, Any, Remote]]] = {
+KINDS: Mapping[type, Callable[[Any], Coroutine[Any, Any, Remote]]] = {
     LocalLocationSpec: _open_local,
     SftpLocationSpec: SftpRemote.open,
 }

@@ -91,6 +91,7 @@ async def test_large_prefix_is_listed_as_of_one_revision(client: EtcdClient, pre
         for _ in range(20):
             await client.kv.txn(when=[], then=[Put(keys[0], b"w"), Put(keys[-1], b"w")])
 
+    await disturb()  # So that first and last key were written together before the first listing.
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(disturb(), name="disturb")
         for _ in range(5):
