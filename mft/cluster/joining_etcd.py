@@ -77,8 +77,8 @@ class Admissions:
                     node, _, what = name.removeprefix(self._keys.joins).rpartition("/")
                     if what != "request" or refused.get(node) == kv.mod_revision:
                         continue
-                    answer = view.items.get(self._keys.join_answer(node)) if node else None
                     try:
+                        answer = view.items.get(self._keys.join_answer(node))
                         await self.answer(node, kv.value, answer.value if answer else None, kv.mod_revision)
                     except Unavailable as error:
                         self._log.warning("a node could not be admitted; trying again", node=node, reason=str(error))

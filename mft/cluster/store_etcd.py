@@ -130,7 +130,7 @@ class EtcdStore:
         """Read one version's manifest, verified. Raises `NotFound`, or `Invalid` if it is forged or damaged."""
         got = await self._kv.get(self._keys.version(number))
         if got.kv is None:
-            raise NotFound(f"there is no version {number} in etcd", code="MFT-CONFIG-1004")
+            raise NotFound(f"there is no version {number}", code="MFT-CONFIG-1004")
         signed = verify(got.kv.value, self._trust, self._keys.cluster)
         if signed.manifest.version != number:
             raise Invalid(f"the key of version {number} holds version {signed.manifest.version}", code="MFT-TRUST-1003")

@@ -206,8 +206,11 @@ class Operations:
             number = seen.version
         try:
             signed = await self._store.manifest(number)
-        except NotFound:
-            return await asyncio.to_thread(self._own.load, number)  # Swept from etcd; kept here.
+        except NotFound as nowhere:
+            try:
+                return await asyncio.to_thread(self._own.load, number)  # Swept from etcd; kept here.
+            except NotFound:
+                raise nowhere from None
         # Chunks are what their names say, wherever they come from: most of them are on this disk.
         chunks = await asyncio.to_thread(self._own.chunks, signed.manifest.buckets)
         chunks |= await self._store.chunks(name for name in signed.manifest.buckets if name and name not in chunks)
