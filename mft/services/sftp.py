@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from collections.abc import Callable
+
+import structlog
 
 from mft.aio import Latest, Threads
 from mft.auth.chain import Chain
@@ -29,8 +30,6 @@ DRAIN_IDLE_S = 1.0
 ACCEPT_PAUSE_S = 1.0
 """Wait when the process has no descriptor left; connections stay in the kernel's queue meanwhile."""
 
-log = logging.getLogger(__name__)
-
 
 class SftpService:
     """One listener's sessions in this process. Many processes may accept from the same socket."""
@@ -48,6 +47,7 @@ class SftpService:
     ) -> None:
         """Take over `listener`; call `changed` when `sessions` has. Raises Invalid for keys that cannot be used."""
         spec = config.value.services[id]
+        self._log = structlog.get_logger()
         self._id = id
         self._listener = listener
         self._listener.setblocking(False)
@@ -123,7 +123,7 @@ class SftpService:
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return  # Another worker was faster, or the client has gone.
         except OSError as error:
-            log.error("service %s cannot accept: %s", self._id, error)
+            self._log.error("cannot accept", service=self._id, reason=str(error))
             self._pause()
             return
         sock.setblocking(False)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import asyncssh
+import structlog
 
 from mft.aio import Latest, Threads
 from mft.auth.chain import Accepted, Chain, Rejected
@@ -25,13 +25,11 @@ from mft.services.sftp_options import host_keys
 CHANNELS_MAX = 10
 """SFTP channels of one connection, as OpenSSH's MaxSessions."""
 
-_WORDS = {
+_WORDS: Mapping[str, str] = {
     "unknown": "there is no such account",
     "disabled": "the account is disabled",
     "credential": "the password or key does not fit",
 }
-
-log = logging.getLogger(__name__)
 
 
 class Surroundings(NamedTuple):
@@ -53,6 +51,7 @@ class SftpConnection:
 
     def __init__(self, around: Surroundings, spec: SftpServiceSpec, sock: socket.socket, peer: Address) -> None:
         """Take over `sock`."""
+        self._log = structlog.get_logger()
         self._around = around
         self._spec = spec
         self._sock = sock
@@ -80,7 +79,7 @@ class SftpConnection:
                 self._tasks = tasks
                 await self._run()
         except Exception:
-            log.exception("a fault of ours ended the connection from %s", self._address.host)
+            self._log.exception("a fault of ours ended the connection", address=self._address.host)
         finally:
             await self._end()
 
@@ -93,7 +92,7 @@ class SftpConnection:
                 )
                 self._ssh = await self._log_in()
         except (TimeoutError, OSError, asyncssh.Error, Invalid, Denied) as error:
-            log.debug("%s did not log in: %s", self._address.host, error)
+            self._log.debug("no login", address=self._address.host, reason=str(error) or type(error).__name__)
         else:
             await self._ssh.wait_closed()
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import socket
 import time
 from typing import Any
 
 import msgspec
+import structlog
 
 from mft.aio import Latest, Threads, cancel_and_wait
 from mft.auth.accounts import AccountsMethod
@@ -40,8 +40,6 @@ from mft.worker.frames import (
 FILE_THREADS_MAX = 32
 """Calls on files at one time. Storage that hangs holds so many; then the sessions of this worker wait, not the loop."""
 
-log = logging.getLogger(__name__)
-
 
 async def serve(channel: Channel[Order], descriptors: socket.socket) -> None:
     """Serve until the agent is gone (then end at once) or a drain is done; every session has ended then."""
@@ -57,6 +55,7 @@ class InboundWorker:
     """Does what the agent orders, and tells it what happens."""
 
     def __init__(self, channel: Channel[Order], descriptors: socket.socket, files: Threads, passwords: Threads) -> None:
+        self._log = structlog.get_logger()
         self._channel = channel
         self._descriptors = descriptors
         self._files = files
@@ -163,7 +162,7 @@ class InboundWorker:
         try:
             await service.run()
         except Exception as error:
-            log.exception("service %s failed", id)
+            self._log.exception("a service failed", service=id)
             self._emit(catalogue.COMPONENT_FAILED, {"component": f"services/{id}", "reason": type(error).__name__})
         finally:
             self._running.pop(service, None)

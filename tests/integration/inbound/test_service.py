@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mft.events import catalogue
+from mft.services.sftp import LOGGING_IN_MAX
 from tests.integration.inbound.conftest import Serve
 from tests.integration.inbound.harness import Inbound, reach
 from tests.integration.inbound.test_uploads import connect
@@ -84,6 +85,21 @@ async def test_sessions_have_a_limit(serve: Serve) -> None:
         assert await banner(inbound.port) == b""
     await reach(lambda: inbound.service.sessions == 0)
     assert (await banner(inbound.port)).startswith(b"SSH-2.0-MFT")
+
+
+async def test_strangers_cannot_fill_the_node(inbound: Inbound) -> None:
+    """Goal: connections that have not logged in are bounded. Method: as many as allowed, then one more, then fewer."""
+    strangers = []
+    for _ in range(LOGGING_IN_MAX):
+        reader, writer = await asyncio.open_connection("127.0.0.1", inbound.port)
+        assert (await reader.readline()).startswith(b"SSH-2.0-MFT")
+        strangers.append(writer)
+    assert await banner(inbound.port) == b""
+    for writer in strangers:
+        writer.close()
+    async with asyncio.timeout(10):
+        while not await banner(inbound.port):  # noqa: ASYNC110 - the server tells nobody
+            await asyncio.sleep(0.05)
 
 
 V2_LOCAL = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"
