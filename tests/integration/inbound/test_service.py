@@ -37,10 +37,15 @@ async def banner(port: int, first: bytes = b"") -> bytes:
 
 async def test_drain_lets_an_upload_finish(inbound: Inbound) -> None:
     """Goal: a roll-out cuts no upload, keeps no idle session and takes no new one. Method: one of each."""
-    async with connect(inbound) as busy, connect(inbound) as idle, busy.start_sftp_client() as sftp:
+    async with (
+        connect(inbound) as busy,
+        connect(inbound) as idle,
+        busy.start_sftp_client() as sftp,
+        asyncio.TaskGroup() as tasks,
+    ):
         await reach(lambda: inbound.service.sessions == 2)
         file = await sftp.open("f", "wb")
-        draining = asyncio.ensure_future(inbound.service.drain(30))  # noqa: TID251 - awaited right below
+        draining = tasks.create_task(inbound.service.drain(30), name="drain")
         async with asyncio.timeout(10):
             await idle.wait_closed()
         probe = socket.create_connection(("127.0.0.1", inbound.port))  # Queued by the kernel, for another worker.
@@ -70,11 +75,12 @@ async def test_accept_off_leaves_connections_in_the_queue(inbound: Inbound) -> N
     """Goal: another worker can take what this one does not. Method: off, connect, nothing; on, and it is served."""
     inbound.service.accept(False)
     await asyncio.sleep(0)
-    asked = asyncio.ensure_future(banner(inbound.port))  # noqa: TID251 - awaited right below
-    done, _ = await asyncio.wait([asked], timeout=0.3)
-    assert not done
-    inbound.service.accept(True)
-    assert (await asked).startswith(b"SSH-2.0-MFT")
+    async with asyncio.TaskGroup() as tasks:
+        asked = tasks.create_task(banner(inbound.port), name="asked")
+        done, _ = await asyncio.wait([asked], timeout=0.3)
+        assert not done
+        inbound.service.accept(True)
+    assert asked.result().startswith(b"SSH-2.0-MFT")
 
 
 async def test_sessions_have_a_limit(serve: Serve) -> None:
