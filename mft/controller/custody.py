@@ -62,14 +62,18 @@ class Custody:
     async def check(self) -> Step:
         """Make one pass; say what was done to etcd."""
         seen = await self._store.current()
-        own, problems = await asyncio.to_thread(self._own.newest)
-        for path, message in problems:
-            self._log.error("a version in the controller's own store is damaged", path=path, reason=message)
-        step = decide(seen.version, bool(seen.incarnation), own.manifest.version if own else 0)
+        # The numbers alone first: reading a whole version costs half a second with 100,000 accounts.
+        numbers = await asyncio.to_thread(self._own.versions)
+        step = decide(seen.version, bool(seen.incarnation), max(numbers, default=0))
+        if step == "rebuild":
+            own, problems = await asyncio.to_thread(self._own.newest)
+            for path, message in problems:
+                self._log.error("a version in the controller's own store is damaged", path=path, reason=message)
+            step = decide(seen.version, bool(seen.incarnation), own.manifest.version if own else 0)
+            if step == "rebuild" and own is not None:
+                await self._rebuild(seen, own)
         if step == "begin":
             await self._begin(seen)
-        elif step == "rebuild" and own is not None:
-            await self._rebuild(seen, own)
         await self._copy(await self._store.current())
         return step
 
