@@ -43,6 +43,15 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Why it is uncertain."""
 
 
+def term_mark(term: Term) -> str:
+    """Write a term as it stands in names of temp files.
+
+    With some of the incarnation: a store that was restored from a backup hands out a create revision a second time, and
+    no name in an `intent` may ever be made again.
+    """
+    return f"{term.incarnation[:6]}-{term.create_revision}"
+
+
 def temp_name(delivery: str, term: Term, attempt: str) -> str:
     """Name the temp file of one attempt. Never used twice: `attempt` grows with every connection and worker."""
-    return f".{delivery}.{term.create_revision}.{attempt}.part"
+    return f".{delivery}.{term_mark(term)}.{attempt}.part"

@@ -25,6 +25,7 @@ from mft.model.transfers import TransferSpec
 from mft.transfers.remotes.base import Remote, join
 from mft.transfers.taking import Taken, remove_taken
 
+_VANISHED = "its temp file vanished before it got its final name: the partner removes temp files, or repeated a request"
 _UNCERTAIN = "its temp file is gone, which proves nothing at a partner that removes temp files or renames in two steps"
 
 Emit = Callable[[int, dict[str, Any]], None]
@@ -103,7 +104,9 @@ async def deliver(context: RunContext, taken: Taken, record: Record | None) -> N
         MftError: it did not succeed now; state and record are such that the next attempt goes on from here.
     """
     if record is not None and record.state == "uncertain":
-        record = await _settle_uncertain(context, taken, record)
+        # The policy is to send again: held ones are not even tried.
+        await context.journal.forget(taken.delivery)
+        record = None
     if record is None:
         record = await _upload(context, taken)
         await _publish(context, taken, record)
@@ -127,6 +130,8 @@ async def _upload(context: RunContext, taken: Taken) -> Record:
     digest = hashlib.sha256()
     source_path = taken.path(context.spec.source_path)
     before = await context.source.lstat(source_path)
+    if taken.seen is not None and before != taken.seen:
+        raise Conflict(f"{taken.name} has changed since it was listed; it is sent when it is stable")
     try:
         async with context.source.read(source_path) as pieces:
             size_bytes = await context.destination.write(path, _hashed(pieces, digest, context.permit))
@@ -156,16 +161,16 @@ async def _upload(context: RunContext, taken: Taken) -> Record:
 async def _publish(context: RunContext, taken: Taken, record: Record) -> None:
     """Give the newest temp file its final name.
 
-    Its absence is certain knowledge that it was not published: no other attempt knows this name before it is in the
-    journal, and whoever took over since is a newer term, which refuses the write below. So the delivery starts again.
+    That it is not there is no answer to trust: no other attempt knows this name, so either the partner has removed it,
+    or the rename was made and the answer is that to a repeated request (NFS). Both are possible: it is uncertain.
     """
     context.permit.check()
     temp = context.at_destination(record.names[-1])
     try:
         await context.destination.rename(temp, context.at_destination(taken.name))
     except NotFound as error:
-        await context.journal.forget(taken.delivery)
-        raise MftError(f"{taken.name}: its temp file {record.names[-1]} vanished at the partner; sent again") from error
+        await _confirm_gone(context, record.names[-1])
+        raise await _uncertain(context, taken, record, _VANISHED) from error
 
 
 async def _claim(context: RunContext, taken: Taken, record: Record) -> Record:
@@ -205,34 +210,39 @@ async def _take_over(context: RunContext, taken: Taken, claimed: Record) -> bool
             await _confirm_gone(context, old)
             continue
         return True
+    if await _exists(context, mine):
+        return True  # One of the renames was made although its answer said otherwise.
     if context.proves_publication:
         return False
-    uncertain = msgspec.structs.replace(claimed, state="uncertain", reason=_UNCERTAIN)
+    raise await _uncertain(context, taken, claimed, _UNCERTAIN)
+
+
+async def _uncertain(context: RunContext, taken: Taken, record: Record, reason: str) -> MftError:
+    """Journal that it cannot be known whether this delivery was published. Returns the error to raise."""
+    uncertain = msgspec.structs.replace(record, state="uncertain", reason=reason)
     await context.journal.put(taken.delivery, uncertain)
-    context.emit(catalogue.DELIVERY_UNCERTAIN, _facts(context, taken, uncertain))
-    raise MftError(f"{taken.name}: {uncertain.reason}")
+    context.emit(catalogue.DELIVERY_UNCERTAIN, {**_facts(context, taken, uncertain), "reason": reason})
+    return MftError(f"{taken.name}: {reason}")
+
+
+async def _exists(context: RunContext, name: str) -> bool:
+    """Say whether the partner has a file of this name; its folder must be there to say so."""
+    await context.destination.lstat(context.spec.destination_path or ".")
+    try:
+        await context.destination.lstat(context.at_destination(name))
+    except NotFound:
+        return False
+    return True
 
 
 async def _confirm_gone(context: RunContext, name: str) -> None:
     """Return only if the temp file is certainly gone: its folder can be seen, and it is not in it.
 
     Raises:
-        MftError: it is there after all, or the folder cannot be seen; the attempt ends and is made again.
+        Unavailable: it is there after all; the attempt ends and is made again.
     """
-    await context.destination.lstat(context.spec.destination_path or ".")
-    try:
-        await context.destination.lstat(context.at_destination(name))
-    except NotFound:
-        return
-    raise Unavailable(f"{name} could not be renamed, yet it is there: tried again")
-
-
-async def _settle_uncertain(context: RunContext, taken: Taken, record: Record) -> Record | None:
-    """Follow the transfer's policy for a delivery that may or may not have been published."""
-    if context.spec.on_uncertain == "hold":
-        raise MftError(f"{taken.name} is held: {record.reason}")
-    await context.journal.forget(taken.delivery)
-    return None
+    if await _exists(context, name):
+        raise Unavailable(f"{name} could not be renamed, yet it is there: tried again")
 
 
 async def _hashed(pieces: AsyncIterator[bytes], digest: Any, permit: Permit) -> AsyncIterator[bytes]:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from mft.errors import LeadershipLost, MftError, NotFound, Unavailable
 from mft.events import catalogue
-from mft.model.delivery import Record
+from mft.model.delivery import Record, term_mark
 from mft.transfers.delivery import RunContext, deliver
-from mft.transfers.remotes.base import join
+from mft.transfers.remotes.base import Entry, join
 from mft.transfers.taking import Stability, Taken, delivery_prefix, find_taken, is_wanted, new_delivery, take
 
 
@@ -37,8 +37,13 @@ class _Names:
         """Queue up behind the earlier delivery of this name. Returns its outcome, if there is one, and the own."""
         earlier = self._last.get(name)
         own = self._last[name] = asyncio.get_running_loop().create_future()
-        own.add_done_callback(lambda _: self._last.pop(name, None) if self._last.get(name) is own else None)
+        own.add_done_callback(lambda _: self._leave(name, own))
         return earlier, own
+
+    def _leave(self, name: str, own: asyncio.Future[bool]) -> None:
+        """Forget one that has arrived; one that failed stays, and holds back the later ones for this pass."""
+        if own.result() and self._last.get(name) is own:
+            del self._last[name]
 
 
 async def run_pass(
@@ -76,7 +81,7 @@ async def sweep_temp(context: RunContext, records: Mapping[str, Record]) -> None
     An earlier term can no longer journal an intent for them, so nothing can be published from them.
     """
     prefix = f".{delivery_prefix(context.transfer)}"
-    mine = f".{context.term.create_revision}."
+    mine = f".{term_mark(context.term)}."
     named = {name for record in records.values() for name in record.names}
     try:
         stale = [
@@ -99,22 +104,37 @@ async def _work(
     context: RunContext, records: Mapping[str, Record], stability: Stability
 ) -> AsyncIterator[tuple[Taken, Record | None]]:
     """Yield the deliveries to make: the open ones, those taken without a record, then newly taken sources."""
-    folder = context.spec.source_path
-    seen = set()
-    async for taken in find_taken(context.source, context.transfer, folder):
-        seen.add(taken.delivery)
-        yield taken, records.get(taken.delivery)
+    folder, interval_s = context.spec.source_path, context.spec.stable_interval_s
+    found = await find_taken(context.source, context.transfer, folder)
+    stability.begin()
+    for taken in found:
+        record = records.get(taken.delivery)
+        # Without a record it may have been taken while its producer was still writing, by a leader that was paused
+        # between the look and the rename.
+        if record is None and not _is_stable(stability, taken.path(folder), taken.seen, interval_s):
+            continue
+        if not _is_held(context, record):
+            yield taken, record
+    known = {taken.delivery for taken in found}
     for delivery, record in records.items():
-        if delivery not in seen:
+        if delivery not in known:
             # Its source was removed, so it was done; only the record is left.
             yield Taken(delivery, record.name), record
-    stability.begin()
     async for entry in context.source.scan(folder):
-        if is_wanted(entry, context.spec) and stability.is_stable(entry, context.spec.stable_interval_s, time.time()):
+        if is_wanted(entry, context.spec) and _is_stable(stability, entry.name, entry, interval_s):
             context.permit.check()
-            newly = await take(context.source, folder, entry.name, new_delivery(context.transfer, time.time()))
+            newly = await take(context.source, folder, entry, new_delivery(context.transfer, time.time()))
             if newly is not None:
                 yield newly, None
+
+
+def _is_stable(stability: Stability, path: str, entry: Entry | None, interval_s: float) -> bool:
+    return entry is None or stability.is_stable(path, entry, interval_s, time.time())
+
+
+def _is_held(context: RunContext, record: Record | None) -> bool:
+    """Say whether the delivery waits for the operator; it was reported when that began."""
+    return record is not None and record.state == "uncertain" and context.spec.on_uncertain == "hold"
 
 
 class _Item(NamedTuple):

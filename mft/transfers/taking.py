@@ -9,7 +9,6 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import secrets
-from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 from mft.errors import NotFound
@@ -29,6 +28,8 @@ class Taken(NamedTuple):
 
     delivery: str
     name: str
+    seen: Entry | None = None
+    """As it was listed; what is read must be just that. None: only a record of it was found."""
 
     def path(self, folder: str) -> str:
         """Where it stands, given the transfer's source folder."""
@@ -48,7 +49,7 @@ def new_delivery(transfer: str, now: float) -> str:
 class Stability:
     """Which files have not changed for the stable interval, as far as this worker has watched them.
 
-    Shape: name → (size in bytes, mtime, when it was first seen like this). One for each transfer; it outlives a pass.
+    Shape: path → (size in bytes, mtime, when it was first seen like this). One for each transfer; it outlives a pass.
     """
 
     def __init__(self) -> None:
@@ -59,17 +60,17 @@ class Stability:
         """Begin a pass: what it does not meet is forgotten at the next."""
         self._seen, self._seen_now = self._seen_now, {}
 
-    def is_stable(self, entry: Entry, interval_s: float, now: float) -> bool:
-        """Say whether the file may be taken; `now` is in seconds since 1970."""
+    def is_stable(self, path: str, entry: Entry, interval_s: float, now: float) -> bool:
+        """Say whether the file at `path` may be sent; `now` is in seconds since 1970."""
         if interval_s == 0 or now - entry.mtime > interval_s + _CLOCKS_DIFFER_S_MAX:
             return True
-        size_bytes, mtime, since = self._seen.get(entry.name, (-1, 0.0, now))
+        size_bytes, mtime, since = self._seen.get(path, (-1, 0.0, now))
         if (size_bytes, mtime) != (entry.size_bytes, entry.mtime):
             since = now
         if now - since >= interval_s:
             return True
         if len(self._seen_now) < _WATCHED_FILES_MAX:
-            self._seen_now[entry.name] = (entry.size_bytes, entry.mtime, since)
+            self._seen_now[path] = (entry.size_bytes, entry.mtime, since)
         return False
 
 
@@ -78,28 +79,32 @@ def is_wanted(entry: Entry, spec: TransferSpec) -> bool:
     return entry.is_file and not entry.name.startswith(".") and fnmatch.fnmatchcase(entry.name, spec.source_filter)
 
 
-async def find_taken(source: Remote, transfer: str, folder: str) -> AsyncIterator[Taken]:
-    """Yield what stands in `.mft/` for this transfer: with a record or, after a crash, without.
+async def find_taken(source: Remote, transfer: str, folder: str) -> list[Taken]:
+    """List what stands in `.mft/` for this transfer, with a record or, after a crash, without; the oldest first.
 
+    Oldest by its content's time, not by its delivery's id: whoever took it may have made the id long before.
     An empty folder is what a crash between the removal of a source and of its folder leaves: it goes.
     """
     prefix = delivery_prefix(transfer)
     try:
         deliveries = [entry.name async for entry in source.scan(join(folder, TAKEN_FOLDER))]
     except NotFound:
-        return
-    for delivery in sorted(name for name in deliveries if name.startswith(prefix)):
+        return []
+    found: list[Taken] = []
+    for delivery in deliveries:
+        if not delivery.startswith(prefix):
+            continue
         path = join(folder, TAKEN_FOLDER, delivery)
-        names = [entry.name async for entry in source.scan(path) if entry.is_file]
-        if not names:
-            await source.remove_folder(path)
-        for name in names:
-            yield Taken(delivery, name)
+        entries = [entry async for entry in source.scan(path) if entry.is_file]
+        if not entries:
+            await _remove_folder(source, path)
+        found += [Taken(delivery, entry.name, entry) for entry in entries]
+    return sorted(found, key=lambda taken: (taken.seen.mtime if taken.seen else 0.0, taken.delivery))
 
 
-async def take(source: Remote, folder: str, name: str, delivery: str) -> Taken | None:
+async def take(source: Remote, folder: str, entry: Entry, delivery: str) -> Taken | None:
     """Take one source for a new delivery; None if it has vanished."""
-    taken = Taken(delivery, name)
+    taken = Taken(delivery, entry.name, entry)
     place = join(folder, TAKEN_FOLDER, delivery)
     try:
         await source.make_folder(place)
@@ -107,9 +112,9 @@ async def take(source: Remote, folder: str, name: str, delivery: str) -> Taken |
         await source.make_folder(join(folder, TAKEN_FOLDER))
         await source.make_folder(place)
     try:
-        await source.rename(join(folder, name), taken.path(folder))
+        await source.rename(join(folder, entry.name), taken.path(folder))
     except NotFound:
-        await source.remove_folder(place)
+        await _remove_folder(source, place)
         return None
     return taken
 
@@ -120,7 +125,11 @@ async def remove_taken(source: Remote, folder: str, taken: Taken) -> None:
         await source.remove(taken.path(folder))
     except NotFound:
         pass
+    await _remove_folder(source, join(folder, TAKEN_FOLDER, taken.delivery))
+
+
+async def _remove_folder(source: Remote, path: str) -> None:
     try:
-        await source.remove_folder(join(folder, TAKEN_FOLDER, taken.delivery))
+        await source.remove_folder(path)
     except NotFound:
-        pass
+        pass  # Another leader, on its way out, found it empty too.
