@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,15 +23,15 @@ if TYPE_CHECKING:
 
     from mft.cli.admin_client import Client
 
-SETTINGS = {"help_option_names": ["-h", "--help"]}
+SETTINGS: Mapping[str, Any] = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
     help="Administer an MFT cluster through its controller.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings=SETTINGS,
+    context_settings=dict(SETTINGS),
 )
-config_app = typer.Typer(help="Versions of the config.", no_args_is_help=True, context_settings=SETTINGS)
-nodes_app = typer.Typer(help="The instances of the cluster.", no_args_is_help=True, context_settings=SETTINGS)
+config_app = typer.Typer(help="Versions of the config.", no_args_is_help=True, context_settings=dict(SETTINGS))
+nodes_app = typer.Typer(help="The instances of the cluster.", no_args_is_help=True, context_settings=dict(SETTINGS))
 app.add_typer(config_app, name="config")
 app.add_typer(nodes_app, name="nodes")
 
