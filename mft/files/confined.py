@@ -47,12 +47,14 @@ def normalized(path: bytes) -> bytes:
 class ConfinedFolder:
     """The folder `root` as a little world of its own. Holds one descriptor; `close` gives it back."""
 
-    def __init__(self, root: str, *, umask: int, create: bool = False) -> None:
+    def __init__(self, root: str, *, umask: int, create: bool = False, hidden: bytes = b"") -> None:
         """Open `root`, which may itself be reached through links: it is the administrator's word, not a client's.
 
-        With `create` a missing one is made, parents too. Raises OSError, Unavailable.
+        With `create` a missing one is made, parents too. What is named `hidden`, at any depth, is neither listed nor
+        reached. Raises OSError, Unavailable.
         """
         self._umask = umask
+        self._hidden = hidden
         if create:
             os.makedirs(root, mode=FOLDER_MODE & ~umask, exist_ok=True)  # noqa: PTH103 - bytes-safe like the rest
         self._root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -80,7 +82,8 @@ class ConfinedFolder:
     @contextmanager
     def _parent(self, path: bytes) -> Iterator[tuple[int, bytes]]:
         """Yield the descriptor of the folder that holds `path`, and the last name. The root has no parent: EBUSY."""
-        folder, _, name = normalized(path).rpartition(b"/")
+        path = self._seen(path)
+        folder, _, name = path.rpartition(b"/")
         if not name:
             raise OSError(errno.EBUSY, "the home folder itself cannot be changed", "/")
         fd = self._open_at(folder, os.O_PATH | os.O_DIRECTORY)
@@ -92,7 +95,14 @@ class ConfinedFolder:
     def _open_at(self, path: bytes, flags: int, mode: int = 0) -> int:
         if b"\0" in path:
             raise OSError(errno.EINVAL, "a name must not contain a zero byte")
-        return openat2(self._root_fd, normalized(path)[1:] or b".", flags, mode)
+        return openat2(self._root_fd, self._seen(path)[1:] or b".", flags, mode)
+
+    def _seen(self, path: bytes) -> bytes:
+        """Normalize the path; refuse one that leads through what is hidden."""
+        path = normalized(path)
+        if self._hidden and self._hidden in path.split(b"/"):
+            raise PermissionError(errno.EACCES, "this name is reserved", os.fsdecode(path))
+        return path
 
     @contextmanager
     def _held(self, path: bytes) -> Iterator[Path]:
@@ -179,7 +189,7 @@ class ConfinedFolder:
 
     def scan(self, path: bytes) -> FolderScan:
         """Open a folder for reading entry by entry; fails now if it cannot be read. The caller closes the scan."""
-        return FolderScan(self._open_at(path, os.O_RDONLY | os.O_DIRECTORY))
+        return FolderScan(self._open_at(path, os.O_RDONLY | os.O_DIRECTORY), self._hidden)
 
     def mkdir(self, path: bytes, mode: int = FOLDER_MODE) -> None:
         """Make one folder with `mode` less the umask."""
@@ -229,8 +239,9 @@ class ConfinedFolder:
 class FolderScan:
     """The entries of one open folder, read a batch at a time: a folder of millions needs no memory for all of them."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, hidden: bytes = b"") -> None:
         self._fd = fd
+        self._hidden = os.fsdecode(hidden)
         try:
             self._entries = os.scandir(fd)
         except BaseException:
@@ -241,6 +252,8 @@ class FolderScan:
         """Return the next entries, none at the end. One that vanishes meanwhile is left out."""
         found: list[Entry] = []
         for entry in self._entries:
+            if entry.name == self._hidden:
+                continue
             try:
                 status = os.stat(entry.name, dir_fd=self._fd, follow_symlinks=False)
             except FileNotFoundError:

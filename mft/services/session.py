@@ -18,6 +18,7 @@ from mft.errors import Exhausted, Unavailable
 from mft.events import catalogue
 from mft.files.confined import ConfinedFolder, Entry, FolderScan, normalized, write_fully
 from mft.model.accounts import AccountSpec
+from mft.model.delivery import TAKEN_FOLDER
 from mft.services.uploads import OpenFile, Wish, discard, open_file, publish
 
 FILES_MAX = 64
@@ -53,7 +54,12 @@ async def open_home(account: AccountSpec, umask: int, threads: Threads) -> Confi
     """Open an account's home folder, made if the account says so. Raises Unavailable: our storage is amiss."""
     try:
         return await threads.run(
-            ConfinedFolder, account.home_folder_path, umask=umask, create=account.create_home_folder
+            ConfinedFolder,
+            account.home_folder_path,
+            umask=umask,
+            create=account.create_home_folder,
+            # Sources on their way to a partner stand there: who could touch them could lose or double a delivery.
+            hidden=TAKEN_FOLDER.encode(),
         )
     except OSError as error:
         raise Unavailable(f"cannot open the home folder {account.home_folder_path}: {error.strerror}") from error

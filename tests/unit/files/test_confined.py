@@ -263,3 +263,29 @@ def test_no_descriptor_is_left_behind(folder: ConfinedFolder, home: Path) -> Non
     ):
         assert refused(attempt)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_hidden_name_is_neither_listed_nor_reached(tmp_path: Path) -> None:
+    """Goal: clients never touch sources on their way to a partner. Method: every kind of access to the hidden name."""
+    taken = tmp_path / "out" / ".mft" / "one"
+    taken.mkdir(parents=True)
+    (taken / "report.csv").write_bytes(b"content")
+    (tmp_path / "out" / "free.txt").write_bytes(b"free")
+    folder = ConfinedFolder(str(tmp_path), umask=0o022, hidden=b".mft")
+    try:
+        scan = folder.scan(b"/out")
+        assert [entry.name for entry in scan.batch(10)] == [b"free.txt"]
+        scan.close()
+        for path in (b"/out/.mft", b"/out/.mft/one/report.csv", b"/out/x/../.mft/one"):
+            for call in (folder.stat, folder.lstat, folder.scan, folder.mkdir, folder.rmdir, folder.unlink):
+                with pytest.raises(PermissionError):
+                    call(path)
+            with pytest.raises(PermissionError):
+                folder.open(path, os.O_RDONLY)
+            with pytest.raises(PermissionError):
+                folder.replace(b"/out/free.txt", path)
+            with pytest.raises(PermissionError):
+                folder.rename(path, b"/out/mine")
+        assert (taken / "report.csv").read_bytes() == b"content"
+    finally:
+        folder.close()
