@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mft.cli import common
+from mft.cli import options
 from mft.cli.admin_output import Output, message_json, print_json, print_table, say, time_text, warn
 from mft.errors import Invalid, MftError, Problem
 
@@ -58,7 +58,7 @@ def main() -> None:
     except MftError as error:
         if _wants_json(sys.argv):
             _fail_json(error)
-        common.fail(error)
+        options.fail(error)
 
 
 @config_app.command("apply")
@@ -269,7 +269,7 @@ def _read(file: str) -> bytes:
 
 
 def _author() -> str:
-    return f"{os.environ.get('SUDO_USER') or os.environ.get('USER') or os.getuid()}@{common.default_name()}"
+    return f"{os.environ.get('SUDO_USER') or os.environ.get('USER') or os.getuid()}@{options.default_name()}"
 
 
 def _one_line(text: str) -> str:
@@ -307,4 +307,4 @@ def _fail_json(error: MftError) -> None:
     problems = [problem._asdict() for problem in getattr(error, "problems", ())]
     said = {"error": {"code": error.stable_code, "message": error.message, "problems": problems}}
     sys.stderr.write(json.dumps(said, ensure_ascii=False) + "\n")
-    raise SystemExit(common.exit_code(error))
+    raise SystemExit(options.exit_code(error))

@@ -9,7 +9,7 @@ import typer
 
 from mft import log
 from mft.agent.options import AgentOptions
-from mft.cli import common
+from mft.cli import options
 from mft.cluster.keys import part
 from mft.errors import Conflict, Invalid
 
@@ -46,16 +46,16 @@ Agent = Annotated[
 
 def main() -> None:
     """Run the program."""
-    common.guarded(app)
+    options.guarded(app)
 
 
 @app.callback(invoke_without_command=True)
 def controller(
     context: typer.Context,
-    etcd: common.Etcd = "",
-    name: common.Name = "",
-    cluster: common.Cluster = "default",
-    data: common.Data = None,
+    etcd: options.Etcd = "",
+    name: options.Name = "",
+    cluster: options.Cluster = "default",
+    data: options.Data = None,
     listen: Listen = "127.0.0.1:7443",
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
@@ -63,16 +63,16 @@ def controller(
     embedded_etcd: Embedded = False,
     embedded_etcd_listen: EmbeddedListen = "127.0.0.1:2379",
     agent: Agent = True,
-    etcd_ca: common.EtcdCa = None,
-    etcd_cert: common.EtcdCert = None,
-    etcd_key: common.EtcdKey = None,
-    lease_ttl: common.LeaseTtl = 10,
-    inbound_workers: common.InboundWorkers = 0,
-    outbound_workers: common.OutboundWorkers = 0,
-    health: common.HealthAddress = "",
-    stop: common.StopSeconds = 30.0,
-    log_format: common.LogFormatOption = common.LogFormat.HUMAN,
-    log_level: common.LogLevelOption = common.LogLevel.INFO,
+    etcd_ca: options.EtcdCa = None,
+    etcd_cert: options.EtcdCert = None,
+    etcd_key: options.EtcdKey = None,
+    lease_ttl: options.LeaseTtl = 10,
+    inbound_workers: options.InboundWorkers = 0,
+    outbound_workers: options.OutboundWorkers = 0,
+    health: options.HealthAddress = "",
+    stop: options.StopSeconds = 30.0,
+    log_format: options.LogFormatOption = options.LogFormat.HUMAN,
+    log_level: options.LogLevelOption = options.LogLevel.INFO,
 ) -> None:
     """Run the controller of an MFT cluster.
 
@@ -83,9 +83,9 @@ def controller(
         return
     from mft.cli.controller_program import ControllerOptions, run
 
-    name = part(name or common.default_name(), "--name")
+    name = part(name or options.default_name(), "--name")
     log.setup(log_format.value, log_level.value, node=name, process="controller")
-    folder = common.data_folder(data, "controller")
+    folder = options.data_folder(data, "controller")
     if embedded_etcd and etcd:
         raise Invalid("--embedded-etcd and --etcd exclude each other")
     endpoints = embedded_etcd_listen if embedded_etcd else etcd
@@ -93,38 +93,38 @@ def controller(
         name=name,
         role="controller",
         cluster=part(cluster, "--cluster"),
-        etcd=common.etcd_options(endpoints, etcd_ca, etcd_cert, etcd_key),
+        etcd=options.etcd_options(endpoints, etcd_ca, etcd_cert, etcd_key),
         data=str(folder / "agent"),
         lease_ttl_s=lease_ttl,
-        inbound_workers=inbound_workers or common.default_workers(),
-        outbound_workers=outbound_workers or common.default_workers(),
+        inbound_workers=inbound_workers or options.default_workers(),
+        outbound_workers=outbound_workers or options.default_workers(),
         health_address=health,
         stop_s=stop,
         log_format=log_format.value,
         log_level=log_level.value,
     )
-    options = ControllerOptions(
+    chosen = ControllerOptions(
         instance=instance,
         folder=folder,
         with_agent=agent,
-        listen=common.address(listen, "--listen"),
+        listen=options.address(listen, "--listen"),
         certificate=tls_cert,
         key=tls_key,
         insecure=insecure_admin,
-        embedded_etcd=common.address(embedded_etcd_listen, "--embedded-etcd-listen") if embedded_etcd else None,
+        embedded_etcd=options.address(embedded_etcd_listen, "--embedded-etcd-listen") if embedded_etcd else None,
     )
-    run(options)
+    run(chosen)
 
 
 @app.command()
-def init(data: common.Data = None, cluster: common.Cluster = "default") -> None:
+def init(data: options.Data = None, cluster: options.Cluster = "default") -> None:
     """Make the keys of a new cluster: signing key, cluster key, admin token. Back this folder up.
 
     Refuses to touch a folder that already holds keys.
     """
     from mft.controller import home
 
-    folder = common.data_folder(data, "controller")
+    folder = options.data_folder(data, "controller")
     try:
         made = home.init(folder, part(cluster, "--cluster"))
     except Conflict as error:
