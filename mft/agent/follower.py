@@ -10,19 +10,21 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
 
 from mft.aio import Latest
+from mft.cluster.buckets import unpack
 from mft.cluster.manifest import Manifest, program_problem
 from mft.cluster.membership import Ack
 from mft.cluster.seal import Sealer
 from mft.cluster.store_disk import DiskStore, HighWater, Version
 from mft.cluster.store_etcd import EtcdStore, Pointer, decode_pointer
-from mft.errors import Invalid, MftError, Unavailable
+from mft.errors import Invalid, MftError, Problem, Unavailable
 from mft.etcd.client import EtcdClient
+from mft.etcd.watch_stream import WatchTimes
 from mft.events import catalogue
 from mft.model.config import Config
 from mft.model.scope import Role
@@ -30,10 +32,13 @@ from mft.model.view import instance_of, view
 
 _LOOK_AGAIN_S = 30.0
 """How often the pointer is compared with what runs even though nothing seems to have changed."""
+_WATCH_TIMES = WatchTimes(backoff_most_s=5.0)
+"""After an outage a new version is to be seen soon, and one key costs etcd little."""
 _FETCH_SPREAD_S_MAX = 5.0
 """Nodes wait a random part of this before they fetch a big change, so that not all of them ask etcd at once."""
 _CHUNKS_AT_ONCE_MAX = 32
 """Up to so many missing chunks, some 2 MiB, are fetched without that wait."""
+_PROBLEMS_TOLD_MAX = 5
 
 
 class Follower:
@@ -71,12 +76,12 @@ class Follower:
                 self._use(version, stale=bool(problems))
                 return
             except MftError as error:
-                self._log.error("a stored version cannot be used", version=version.manifest.version, reason=str(error))
+                self._log.error("a stored version cannot be used", version=version.manifest.version, reason=_why(error))
                 version, _ = await asyncio.to_thread(self._disk.newest, below=version.manifest.version)
 
     async def run(self, etcd: EtcdClient, current: str, store: EtcdStore) -> None:
         """Follow the pointer, which stands under the key `current`, until cancelled; an outage is waited for."""
-        async with etcd.watch(current, prefix=False) as watch:
+        async with etcd.watch(current, prefix=False, times=_WATCH_TIMES) as watch:
             async for seen in watch.follow(every_s=_LOOK_AGAIN_S):
                 kv = seen.items.get(current)
                 try:
@@ -96,7 +101,7 @@ class Follower:
         except Unavailable:
             raise
         except MftError as error:
-            self._reject(wanted, str(error))
+            self._reject(wanted, _why(error))
             return
         mark = HighWater(incarnation=version.manifest.incarnation, version=version.manifest.version)
         await asyncio.to_thread(self._disk.raise_high_water, mark)
@@ -114,14 +119,24 @@ class Follower:
         if len(missing) > _CHUNKS_AT_ONCE_MAX:
             await asyncio.sleep(random.uniform(0, _FETCH_SPREAD_S_MAX))
         chunks = await store.chunks(missing)
+        # Built before it is stored: else versions that cannot be used here would push the one that runs off the disk.
+        await asyncio.to_thread(self._try_out, signed.manifest, chunks)
         return await asyncio.to_thread(self._disk.save, signed, chunks)
+
+    def _try_out(self, manifest: Manifest, chunks: Mapping[str, bytes]) -> None:
+        """Raise `Invalid` if this version cannot be used here."""
+        self._build(unpack(manifest.buckets, lambda name: chunks.get(name) or self._disk.chunk(name)))
+
+    def _build(self, whole: Config) -> Config:
+        """Make this instance's view, secrets opened."""
+        return self._sealer.open_config(view(whole, self._name, self._role))
 
     def _missing(self, manifest: Manifest) -> list[str]:
         return [name for name in dict.fromkeys(manifest.buckets) if name and self._disk.chunk(name) is None]
 
     def _use(self, version: Version, *, stale: bool = False) -> None:
         """Swap to a stored version: build all that can fail first."""
-        config = self._sealer.open_config(view(version.config, self._name, self._role))
+        config = self._build(version.config)
         number = version.manifest.version
         self._whole = version.config
         self.config.set(config)
@@ -134,3 +149,11 @@ class Follower:
         self.ack.set(Ack(applied=ack.applied, rejected=number, reason=reason, stale=ack.stale, at=time.time()))
         self._log.error("config version rejected", version=number, reason=reason, still=ack.applied)
         self._emit(catalogue.CONFIG_REJECTED, {"version": number, "reason": reason})
+
+
+def _why(error: MftError) -> str:
+    """Say what is wrong, with the places where it is: who reads it in `nodes list` has nothing else to go by."""
+    problems: tuple[Problem, ...] = getattr(error, "problems", ())
+    more = [f"and {len(problems) - _PROBLEMS_TOLD_MAX} more"] if len(problems) > _PROBLEMS_TOLD_MAX else []
+    told = "; ".join([*map(str, problems[:_PROBLEMS_TOLD_MAX]), *more])
+    return f"{error}: {told}" if told else str(error)

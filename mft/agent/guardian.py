@@ -69,8 +69,9 @@ class Guardian:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         command = python_command("mft.agent.main", self._options, str(theirs.fileno()), str(os.getpid()))
-        # grpc would otherwise try to survive a fork, and warn of each; the agent only forks to execute.
-        environment = {**os.environ, "GRPC_ENABLE_FORK_SUPPORT": "0"}
+        # grpc would otherwise try to survive a fork, and warn of each; the agent only forks to execute. What its core
+        # says on standard error by itself, we say as errors.
+        environment = {"GRPC_VERBOSITY": "NONE", **os.environ, "GRPC_ENABLE_FORK_SUPPORT": "0"}
         self._agent = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment)
         theirs.close()
         self._lease = ""

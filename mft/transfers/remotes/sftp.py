@@ -13,6 +13,7 @@ from mft.errors import Denied, Exhausted, Invalid, MftError, NotFound, Unavailab
 from mft.model.locations import SftpLocationSpec
 from mft.transfers.remotes.base import CHUNK_BYTES, Entry
 from mft.transfers.remotes.host_keys import HostKeyClient, split_host_keys
+from mft.transfers.remotes.sftp_channels import Channels
 
 _KEEPALIVE_S = 15
 _KEEPALIVES_MISSED_MAX = 3
@@ -32,7 +33,7 @@ class SftpRemote:
     ) -> None:
         self._spec = spec
         self._connection = connection
-        self._sftp = sftp
+        self._channels = Channels(connection, sftp)
         self.source_atomic = source_atomic
         self._offers_fsync = True
 
@@ -64,72 +65,79 @@ class SftpRemote:
     async def scan(self, folder: str) -> AsyncIterator[Entry]:
         """Yield the folder's entries as the server sends them."""
         with self._translated("list", folder):
-            async for name in self._sftp.scandir(folder):
-                if name.filename not in (".", ".."):
-                    yield _entry(str(name.filename), name.attrs)
+            async with self._channels.use() as sftp:
+                async for name in sftp.scandir(folder):
+                    if name.filename not in (".", ".."):
+                        yield _entry(str(name.filename), name.attrs)
 
     async def lstat(self, path: str) -> Entry:
         """Say what stands under this name."""
-        async with self._call("look at", path):
-            return _entry(path.rpartition("/")[2], await self._sftp.lstat(path))
+        async with self._call("look at", path) as sftp:
+            return _entry(path.rpartition("/")[2], await sftp.lstat(path))
 
     async def rename(self, old: str, new: str) -> None:
         """Rename, replacing what stood there where the server offers posix-rename."""
-        async with self._call("rename", old):
+        async with self._call("rename", old) as sftp:
             if self.source_atomic:
-                await self._sftp.posix_rename(old, new)
+                await sftp.posix_rename(old, new)
             else:
-                await self._sftp.rename(old, new)
+                await sftp.rename(old, new)
 
     async def remove(self, path: str) -> None:
         """Remove one file."""
-        async with self._call("remove", path):
-            await self._sftp.remove(path)
+        async with self._call("remove", path) as sftp:
+            await sftp.remove(path)
 
     async def make_folder(self, path: str) -> None:
         """Make one folder unless it is there. Version 3 has no word for "exists", so a failure looks again."""
-        async with self._call("make folder", path):
+        async with self._call("make folder", path) as sftp:
             try:
-                await self._sftp.mkdir(path)
+                await sftp.mkdir(path)
             except asyncssh.SFTPError:
-                if not await self._sftp.isdir(path):
+                if not await sftp.isdir(path):
                     raise
 
     async def remove_folder(self, path: str) -> None:
         """Remove one folder if it is empty; version 3 answers a plain failure if it is not."""
-        async with self._call("remove folder", path):
+        async with self._call("remove folder", path) as sftp:
             try:
-                await self._sftp.rmdir(path)
+                await sftp.rmdir(path)
             except asyncssh.SFTPFailure:
                 pass
 
     @asynccontextmanager
     async def read(self, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open the file and give its content, piece by piece."""
-        async with self._call("open", path):
-            file = await self._sftp.open(path, "rb")
-        try:
-            yield self._pieces(file, path)
-        finally:
-            await self._close_file(file)
+        async with self._channels.use() as sftp:
+            async with self._bounded("open", path):
+                file = await sftp.open(path, "rb")
+            try:
+                yield self._pieces(file, path)
+            finally:
+                await self._close_file(file)
 
     async def write(self, path: str, content: AsyncIterator[bytes]) -> int:
         """Make a new file of this content; synced where the server offers fsync."""
         flags = asyncssh.FXF_WRITE | asyncssh.FXF_CREAT | asyncssh.FXF_EXCL
-        async with self._call("create", path):
-            file = await self._sftp.open(path, flags, encoding=None)
-        try:
-            size_bytes = 0
-            async for piece in content:
-                async with self._call("write", path):
-                    await file.write(piece, size_bytes)
-                size_bytes += len(piece)
-            await self._sync(file, path)
-        except BaseException:
-            await self._close_file(file)
-            raise
-        async with self._call("close", path):
-            await file.close()
+        async with self._channels.use() as sftp:
+            async with self._bounded("create", path):
+                file = await sftp.open(path, flags, encoding=None)
+            try:
+                size_bytes = await self._write_pieces(file, path, content)
+                await self._sync(file, path)
+            except BaseException:
+                await self._close_file(file)
+                raise
+            async with self._bounded("close", path):
+                await file.close()
+        return size_bytes
+
+    async def _write_pieces(self, file: asyncssh.SFTPClientFile, path: str, content: AsyncIterator[bytes]) -> int:
+        size_bytes = 0
+        async for piece in content:
+            async with self._bounded("write", path):
+                await file.write(piece, size_bytes)
+            size_bytes += len(piece)
         return size_bytes
 
     async def close(self) -> None:
@@ -144,7 +152,7 @@ class SftpRemote:
     async def _pieces(self, file: asyncssh.SFTPClientFile, path: str) -> AsyncIterator[bytes]:
         offset = 0
         while True:
-            async with self._call("read", path):
+            async with self._bounded("read", path):
                 piece = await file.read(CHUNK_BYTES, offset)
             if not piece:
                 return
@@ -157,7 +165,7 @@ class SftpRemote:
         if not self._offers_fsync:
             return
         try:
-            async with self._call("sync", path):
+            async with self._bounded("sync", path):
                 await file.fsync()
         except MftError as error:
             if not isinstance(error.__cause__, asyncssh.SFTPOpUnsupported):
@@ -173,8 +181,14 @@ class SftpRemote:
             pass
 
     @asynccontextmanager
-    async def _call(self, doing: str, path: str) -> AsyncIterator[None]:
-        """Bound one exchange with the server and translate its errors."""
+    async def _call(self, doing: str, path: str) -> AsyncIterator[asyncssh.SFTPClient]:
+        """Give a channel for one exchange with the server, bounded, its errors translated."""
+        async with self._bounded(doing, path), self._channels.use() as sftp:
+            yield sftp
+
+    @asynccontextmanager
+    async def _bounded(self, doing: str, path: str) -> AsyncIterator[None]:
+        """Bound one exchange on a channel that is held already, and translate its errors."""
         with self._translated(doing, path):
             async with asyncio.timeout(self._spec.call_timeout_s):
                 yield
