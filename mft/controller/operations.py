@@ -174,7 +174,7 @@ class Operations:
             raise VersionConflict(base, seen.version)
         if seen.pointer and seen.pointer.next:
             raise Conflict(f"version {seen.pointer.next} is being tried on some nodes: promote or withdraw it first")
-        earlier = (await self._version(seen.version)).config if seen.pointer else Config()
+        earlier = await self._standing(seen)
         prepared, change, packed = await asyncio.to_thread(self._prepare, config, earlier)
         if dry_run or (seen.pointer and prepared == earlier):
             return Applied(seen.version, False, change, warnings)
@@ -217,11 +217,25 @@ class Operations:
         config = await asyncio.to_thread(unpack, signed.manifest.buckets, chunks.get)
         return Version(signed.manifest, signed.data, config)
 
+    async def _standing(self, seen: Current) -> Config:
+        """Return the config that stands.
+
+        One in etcd that is forged or damaged stands for nothing, and must not keep administrators from seeing what
+        the nodes say of it, nor from publishing a good one: then it is the newest that this controller has kept.
+        """
+        if seen.pointer is None:
+            return Config()
+        try:
+            return (await self._version(seen.version)).config
+        except Invalid:
+            kept, _ = await asyncio.to_thread(self._own.newest)
+            return kept.config if kept else Config()
+
     async def _fleet(self) -> tuple[tuple[fleet.NodeState, ...], fleet.Elections, Current]:
         seen = await self._store.current()
         result = await self._etcd.kv.txn(when=[], then=[GetPrefix(self._keys.nodes), GetPrefix(self._keys.elections)])
         elected = fleet.elections(self._keys, result.listing(1).kvs)
-        config = (await self._version(seen.version)).config if seen.pointer else Config()
+        config = await self._standing(seen)
         wanted = {"": seen.pointer.stable if seen.pointer else 0}
         if seen.pointer and seen.pointer.next:
             for name in config.nodes:

@@ -1,0 +1,74 @@
+"""One running cluster for all tests of this folder: each leaves it whole, or the next one waits until it is."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.rig.cluster import Cluster, Consumer, Eye
+from tests.rig.leaks import processes_left
+from tests.rig.processes import descendants
+
+
+@pytest.fixture(scope="package")
+def running(_scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Run etcd, controller, nodes `a` and `b`, and a partner; afterwards nothing of them is left."""
+    before = set(descendants(os.getpid()))
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        asyncio.run(_begin(cluster))
+        yield cluster
+    finally:
+        cluster.kill()
+    if left := processes_left(before):
+        pytest.fail(f"processes left behind: {left}", pytrace=False)
+
+
+async def _begin(cluster: Cluster) -> None:
+    await cluster.start("a", "b")
+    version = await cluster.apply(cluster.base())
+    await cluster.whole("a", "b", "ctl", version=version)
+
+
+@pytest.fixture
+def _nothing_left() -> None:
+    """Instances restart their processes at will here; that none is left is checked when the cluster has ended."""
+
+
+@pytest.fixture
+async def cluster(running: Cluster) -> Cluster:
+    """Give the running cluster, whole and with the base config."""
+    version = await running.apply(running.base())
+    await running.whole("a", "b", version=version)
+    return running
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the end of each program's log to the report of a test that failed."""
+    report = yield
+    cluster = getattr(item, "funcargs", {}).get("running")
+    if report.failed and isinstance(cluster, Cluster):
+        for one in (cluster.controller, *cluster.nodes.values()):
+            report.sections.append((f"log of {one.name}", one.tail(25)))
+    return report
+
+
+@pytest.fixture
+async def eye(cluster: Cluster) -> AsyncIterator[Eye]:
+    """Look into the cluster's etcd."""
+    async with cluster.eye() as eye:
+        yield eye
+
+
+@pytest.fixture
+async def consumer(cluster: Cluster) -> AsyncIterator[Consumer]:
+    """Take every file at the partner as soon as it appears."""
+    async with Consumer(cluster.inbox, cluster.folder / "took").running() as consumer:
+        yield consumer
