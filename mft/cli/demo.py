@@ -29,6 +29,7 @@ from mft.cli.binaries import find_etcd, find_program
 from mft.cli.demo_cluster import NODES, Cluster
 from mft.cli.demo_moment import STATES, KillAt
 from mft.cli.demo_partner import REMEDY
+from mft.cli.demo_processes import adopt_orphans, end_orphans
 from mft.cli.demo_story import DemoOptions, Outcome, Story
 from mft.cli.demo_view import showing
 from mft.errors import MftError, NotFound
@@ -74,6 +75,7 @@ def demo(
     partner received. Nothing is left behind. Exit code 1 if a file was lost or came twice.
     """
     _check_programs()
+    adopt_orphans()
     if keep and runs > 1:
         raise typer.BadParameter("--keep and --runs exclude each other")
     began = time.monotonic()
@@ -109,9 +111,11 @@ def _run(options: DemoOptions, *, as_json: bool, keep: bool, began: float) -> Ou
         return asyncio.run(_tell(options, folder, as_json=as_json, keep=keep, began=began))
     except* MftError as group:
         raise first_error(group) from None
-    except* (KeyboardInterrupt, asyncio.CancelledError):
+    except* asyncio.CancelledError:
+        print("interrupted; all processes are ended and all files removed", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from None
     finally:
+        end_orphans()
         shutil.rmtree(folder, ignore_errors=True)
     raise AssertionError("a run ends with an outcome or an error")
 
@@ -120,7 +124,8 @@ async def _tell(options: DemoOptions, folder: Path, *, as_json: bool, keep: bool
     """Make one run, showing it; with `keep` the cluster then goes on until Ctrl-C."""
     task = asyncio.current_task()
     assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     story = Story(options, folder, began)
     stream = sys.stderr if as_json else sys.stdout
     async with contextlib.AsyncExitStack() as lifetime:

@@ -193,9 +193,9 @@ class Cluster:
         self._programs.append(program)
         return program
 
-    def terminate(self) -> None:
-        """Ask all programs to end, so that they do so side by side."""
-        for program in self._programs:
+    def terminate_nodes(self) -> None:
+        """Ask the nodes to end side by side. The controller with its etcd ends after them: they take leave there."""
+        for program in self.nodes.values():
             program.terminate()
 
 
@@ -208,7 +208,7 @@ async def run_cluster(folder: Path) -> AsyncIterator[Cluster]:
         try:
             yield cluster
         finally:
-            cluster.terminate()
+            cluster.terminate_nodes()
 
 
 def _write(path: Path, text: str) -> None:

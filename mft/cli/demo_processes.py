@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import random
 import signal
@@ -22,6 +23,7 @@ _LOOK_EVERY_S = 0.02
 _END_S_MAX = 8.0
 _GONE_S_MAX = 5.0
 _ZOMBIE = "Z"
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 class Program:
@@ -124,6 +126,20 @@ async def running(name: str, command: Sequence[str], log: Path) -> AsyncIterator
         yield program
     finally:
         await program.end()
+
+
+def adopt_orphans() -> None:
+    """Let processes whose parents die become children of this one, so that none escapes. Source: prctl(2)."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def end_orphans() -> None:
+    """Kill and wait for every child that is left; call it when nobody waits for one any more."""
+    for pid, _, parent, _ in _processes():
+        if parent == os.getpid():
+            with suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
 
 
 def own_command(program: str, *arguments: str) -> list[str]:

@@ -158,9 +158,9 @@ class Story:
             other = next(node for node in NODES if node != killing.node)
             self._states = {killing.node: "killed", other: "stands by"}
             view.step(
-                f"node {killing.node} is killed, all {killing.processes} processes of it, with {killing.in_flight} "
-                f"deliveries in flight, one of them {_phrase(killing.killed_at)}; "
-                f"{killing.undelivered} uploaded files are not yet delivered"
+                f"node {killing.node} is killed, all its {killing.processes} processes; deliveries in flight: "
+                f"{killing.in_flight}, among them one {_phrase(killing.killed_at)}; "
+                f"uploaded and not yet delivered: {killing.undelivered}"
             )
         return killing
 
