@@ -22,7 +22,7 @@ check: setup  ## Check format, lint, types and the layers of imports
 	$(BIN)/lint-imports --no-logo
 
 test: check  ## Check, then run all tests; ARGS goes to pytest
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses 4 --dist loadscope $(ARGS)
 
 demo: setup  ## Run the whole cluster here and kill its leader; ARGS goes to mft-demo
 	@$(BIN)/mft-demo $(ARGS)

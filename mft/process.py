@@ -23,7 +23,7 @@ def die_with_parent(parent: int) -> None:
 
 def python_command(module: str, *arguments: str) -> list[str]:
     """Give the command that runs a module of this program in a new process with the same interpreter."""
-    return [sys.executable, "-m", module, *arguments]
+    return [sys.executable, "-P", "-m", module, *arguments]
 
 
 def bound_command(*command: str) -> list[str]:

@@ -23,9 +23,9 @@ async def test_wrong_password_and_unknown_user_look_the_same(inbound: Inbound) -
     unknown = await inbound.sftp("pwd", key=False, user="nobody", options=once)
     assert wrong.status == unknown.status == 255
     assert wrong.err.replace("ann", "X") == unknown.err.replace("nobody", "X")
+    await reach(lambda: inbound.service.sessions == 0)
     assert len(inbound.of(catalogue.LOGIN_REJECTED)) == 1
     assert len(inbound.of(catalogue.ACCOUNT_UNKNOWN)) == 1
-    assert inbound.service.sessions == 0
 
 
 async def test_disabled_accounts_stay_out(inbound: Inbound) -> None:

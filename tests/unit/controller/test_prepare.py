@@ -77,6 +77,7 @@ def test_a_changed_password_is_hashed_anew_and_a_changed_secret_sealed_anew() ->
         ("locations", "partner", "password", Sealer("c", [generate_key()]).seal(("x",), "y")),
         ("locations", "partner", "password", SEALER.seal(("locations", "other", "password"), "y")),
     ],
+    ids=["no password yet", "broken hash", "no secret yet", "another cluster's key", "another place"],
 )
 def test_what_cannot_be_kept_is_a_problem(family: str, id: str, field: str, value: str) -> None:
     """Goal: no placeholder becomes a password. Method: placeholders with nothing to keep, seals of elsewhere."""
