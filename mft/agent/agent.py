@@ -44,6 +44,9 @@ from mft.model.services import ServiceSpec
 from mft.transfers.dispatcher import Dispatcher
 from mft.worker import frames
 
+_RETIRE_S = 5.0
+"""How often inbound workers that no service needs any more are looked at."""
+
 
 class Agent:
     """One instance: it follows the config, serves, and stands for election. Everything is wired here."""
@@ -115,6 +118,7 @@ class Agent:
                 "problems": self._follow_problems(presence),
                 "follower": follower.run(self._etcd, self._keys.current, store),
                 "commits": self._outbound.serve_commits(),
+                "retire": self._retire_inbound(),
                 "leading": self._leading.run(),
             }.items():
                 tasks.create_task(work, name=name)
@@ -146,9 +150,16 @@ class Agent:
             self._inbound.configure(frame)
             self._outbound.configure(frame)
             self._bus.configure(config.event_handlers)
-            self._inbound_wanted.set(self._options.inbound_workers if config.services else 0)
+            if config.services:
+                self._inbound_wanted.set(self._options.inbound_workers)
             self._services.set(config.services)
             self._config.set(config)
+
+    async def _retire_inbound(self) -> None:
+        """End the inbound workers once the config wants no service here and the last session is over."""
+        async for config in self._config.follow(every_s=_RETIRE_S):
+            if not config.services and not self._inbound.sessions:
+                self._inbound_wanted.set(0)
 
     async def _supervise_inbound(self) -> None:
         await self._supervisor("inbound", self._inbound, self._inbound_wanted).run()
@@ -167,7 +178,6 @@ class Agent:
             election=Election(self._etcd, self._keeper, prefix=self._keys.election(group), value=value),
             kv=self._etcd.kv,
             keys=self._keys,
-            keeper=self._keeper,
             config=self._config,
             make_pass=self._leading.make_pass,
             emit=self._bus.emit,
@@ -189,9 +199,10 @@ class Agent:
         told, held = 0, None
         async for state in self._keeper.state.follow():
             if state.lease_id != told:
+                # Runs under way are of a term that ends with the lease before: a new lease permits them nothing.
                 told = state.lease_id
                 self._lease_pipe.send(f"{told or ''}\n".encode())
-            if state.lease_id:
+            elif state.lease_id:
                 self._outbound.permit(state.deadline_s)
             if held is not bool(state.lease_id) and not (held is None and self._keeper.grants == 0):
                 held = bool(state.lease_id)

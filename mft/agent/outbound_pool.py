@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from msgspec.structs import replace
+
 from mft.agent.supervisor import Worker
 from mft.aio import Latest
 from mft.errors import LeadershipLost, MftError, Unavailable
@@ -37,6 +39,7 @@ class OutboundPool:
         self._configure: Configure | None = None
         self._commits: asyncio.Queue[tuple[_Running, Commit]] = asyncio.Queue()
         self._present = Latest(0)
+        self._renewed = 0.0
 
     @property
     def runs(self) -> int:
@@ -56,6 +59,8 @@ class OutboundPool:
             Unavailable: the worker died; what was open is in the journal.
         """
         worker = await self._least_busy()
+        # The lease may have been renewed while no worker was there; one with the old deadline would end at once.
+        order = replace(order, deadline=max(order.deadline, self._renewed))
         running = self._running[order.run] = _Running(order, worker, commit)
         worker.send(order)
         try:
@@ -68,6 +73,7 @@ class OutboundPool:
 
     def permit(self, deadline: float) -> None:
         """Tell the workers of a renewed lease: their terms now last until `deadline`."""
+        self._renewed = deadline
         for running in self._running.values():
             running.worker.send(Permit(group=running.order.group, deadline=deadline))
 

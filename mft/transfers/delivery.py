@@ -28,6 +28,9 @@ from mft.transfers.taking import Taken, remove_taken
 _VANISHED = "its temp file vanished before it got its final name: the partner removes temp files, or repeated a request"
 _UNCERTAIN = "its temp file is gone, which proves nothing at a partner that removes temp files or renames in two steps"
 
+_NAMES_MAX = 8
+"""Temp names in a record before it is shortened. Only a delivery that fails again and again gets there."""
+
 Emit = Callable[[int, dict[str, Any]], None]
 
 
@@ -113,6 +116,7 @@ async def deliver(context: RunContext, taken: Taken, record: Record | None) -> N
     elif record.state == "intent":
         record = await _claim(context, taken, record)
         if await _is_taken(context, taken) and await _take_over(context, taken, record):
+            record = await _shortened(context, taken, record)
             await _publish(context, taken, record)
     if record.state != "done":
         record = msgspec.structs.replace(record, state="done", names=())
@@ -209,12 +213,37 @@ async def _take_over(context: RunContext, taken: Taken, claimed: Record) -> bool
         except NotFound:
             await _confirm_gone(context, old)
             continue
+        except Unavailable:
+            raise  # Perhaps it was done.
+        except MftError:
+            await _give_name_back(context, taken, claimed)
+            raise
         return True
     if await _exists(context, mine):
         return True  # One of the renames was made although its answer said otherwise.
     if context.proves_publication:
         return False
     raise await _uncertain(context, taken, claimed, _UNCERTAIN)
+
+
+async def _shortened(context: RunContext, taken: Taken, record: Record) -> Record:
+    """Drop the old names of a long record, now that the upload stands under the own one.
+
+    No file stands under an old name, and none ever will: each name is made once, by an upload or by a rename from an
+    older name. Without this a delivery that a partner refuses for ever would outgrow the journal, a name each attempt.
+    """
+    if len(record.names) <= _NAMES_MAX:
+        return record
+    shortened = msgspec.structs.replace(record, names=record.names[-1:])
+    await context.journal.put(taken.delivery, shortened)
+    return shortened
+
+
+async def _give_name_back(context: RunContext, taken: Taken, claimed: Record) -> None:
+    """Take the own name out of a long record again: the partner refused to rename to it, and nothing stands there."""
+    *olds, mine = claimed.names
+    if len(olds) >= _NAMES_MAX and not await _exists(context, mine):
+        await context.journal.put(taken.delivery, msgspec.structs.replace(claimed, names=tuple(olds)))
 
 
 async def _uncertain(context: RunContext, taken: Taken, record: Record, reason: str) -> MftError:

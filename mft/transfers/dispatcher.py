@@ -13,7 +13,6 @@ from mft.aio import Latest, backoff, boottime, cancel_and_wait, first_error
 from mft.cluster.keys import Keys
 from mft.errors import LeadershipLost, MftError, Unavailable
 from mft.etcd.election import Election, Leadership
-from mft.etcd.keeper import LeaseKeeper
 from mft.etcd.kv import Kv
 from mft.events import catalogue
 from mft.model.config import Config
@@ -67,7 +66,6 @@ class Dispatcher:
         election: Election,
         kv: Kv,
         keys: Keys,
-        keeper: LeaseKeeper,
         config: Latest[Config],
         make_pass: MakePass,
         emit: Callable[[int, dict[str, Any]], None],
@@ -76,7 +74,6 @@ class Dispatcher:
         self._election = election
         self._kv = kv
         self._keys = keys
-        self._keeper = keeper
         self._config = config
         self._make_pass = make_pass
         self._emit = emit
@@ -131,7 +128,8 @@ class Dispatcher:
                 wanted = {id for id, spec in config.transfers.items() if leader_group_of(id, spec) == self._group}
                 for id in running.keys() - wanted:
                     await cancel_and_wait(running.pop(id))
-                for id in sorted(wanted - running.keys()):
+                # One that ended by itself saw its transfer leave the config, which may have come back since.
+                for id in sorted(id for id in wanted if id not in running or running[id].done()):
                     work = self._transfer(id, journal, leadership, term)
                     running[id] = tasks.create_task(work, name=f"transfer:{id}")
 
@@ -152,7 +150,9 @@ class Dispatcher:
             spec = self._config.value.transfers.get(id)
             if spec is None:
                 return  # Taken out of the config.
-            problem = await self._pass(id, journal.open_records(id), term, commit, first=number == 0)
+            leadership.check()
+            deadline = leadership.deadline_s
+            problem = await self._pass(id, journal.open_records(id), term, deadline, commit, first=number == 0)
             failures = failures + 1 if problem else 0
             if problem:
                 self._log.warning("pass failed", transfer=id, failures=failures, reason=problem)
@@ -169,14 +169,16 @@ class Dispatcher:
         except TimeoutError:
             pass
 
-    async def _pass(self, id: str, records: Mapping[str, Record], term: Term, commit: Commit, *, first: bool) -> str:
+    async def _pass(
+        self, id: str, records: Mapping[str, Record], term: Term, deadline: float, commit: Commit, *, first: bool
+    ) -> str:
         """Make one pass. Returns why it failed as a whole, or nothing. The border where a run's failure ends."""
         try:
             result = await self._make_pass(
                 transfer=id,
                 group=self._group,
                 term=term,
-                deadline=self._keeper.state.value.deadline_s,
+                deadline=deadline,
                 records=records,
                 sweep=first,
                 commit=commit,

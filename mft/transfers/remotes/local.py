@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import stat
@@ -11,12 +10,15 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 
+from mft.aio import Threads
 from mft.errors import Denied, Exhausted, MftError, NotFound, Unavailable
 from mft.model.locations import LocalLocationSpec
 from mft.transfers.remotes.base import CHUNK_BYTES, Entry, join
 
 _SCAN_BATCH = 512
 """Names read in one visit to the thread: enough to hide the hop, few enough to keep a huge folder's memory flat."""
+_THREADS_MAX = 16
+"""Calls at one time. On storage that stalls they wait, and with them the run, which its agent then ends."""
 
 
 class LocalRemote:
@@ -26,15 +28,18 @@ class LocalRemote:
 
     def __init__(self, spec: LocalLocationSpec) -> None:
         self._root = spec.root
+        # A cancelled call is waited for: once a run is said to have ended nothing of it may still be done, nor be done
+        # to a descriptor that meanwhile is another file's.
+        self._threads = Threads(_THREADS_MAX, "local-remote")
 
     async def scan(self, folder: str) -> AsyncIterator[Entry]:
         """Yield the folder's entries, read in batches."""
         with _translated("list", folder):
-            listing = await asyncio.to_thread(os.scandir, self._real(folder))
+            listing = await self._threads.run(os.scandir, self._real(folder))
         try:
             while True:
                 with _translated("list", folder):
-                    batch = await asyncio.to_thread(partial(_batch, listing))
+                    batch = await self._threads.run(partial(_batch, listing))
                 for entry in batch:
                     yield entry
                 if len(batch) < _SCAN_BATCH:
@@ -45,23 +50,23 @@ class LocalRemote:
     async def lstat(self, path: str) -> Entry:
         """Say what stands under this name."""
         with _translated("look at", path):
-            return _entry(Path(path).name, await asyncio.to_thread(os.lstat, self._real(path)))
+            return _entry(Path(path).name, await self._threads.run(os.lstat, self._real(path)))
 
     async def rename(self, old: str, new: str) -> None:
         """Rename, replacing what stood there; atomic on one file system."""
         with _translated("rename", old):
-            await asyncio.to_thread(os.replace, self._real(old), self._real(new))
+            await self._threads.run(os.replace, self._real(old), self._real(new))
 
     async def remove(self, path: str) -> None:
         """Remove one file."""
         with _translated("remove", path):
-            await asyncio.to_thread(os.unlink, self._real(path))
+            await self._threads.run(os.unlink, self._real(path))
 
     async def make_folder(self, path: str) -> None:
         """Make one folder unless it is there."""
         with _translated("make folder", path):
             try:
-                await asyncio.to_thread(os.mkdir, self._real(path))
+                await self._threads.run(os.mkdir, self._real(path))
             except FileExistsError:
                 pass
 
@@ -69,7 +74,7 @@ class LocalRemote:
         """Remove one folder if it is empty."""
         with _translated("remove folder", path):
             try:
-                await asyncio.to_thread(os.rmdir, self._real(path))
+                await self._threads.run(os.rmdir, self._real(path))
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
@@ -78,9 +83,9 @@ class LocalRemote:
     async def read(self, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open the file and give its content, piece by piece."""
         with _translated("open", path):
-            descriptor = await asyncio.to_thread(os.open, self._real(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = await self._threads.run(os.open, self._real(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            yield _pieces(descriptor, path)
+            yield self._pieces(descriptor, path)
         finally:
             os.close(descriptor)
 
@@ -88,21 +93,30 @@ class LocalRemote:
         """Make a new file of this content and sync it: what the journal calls uploaded must survive a power cut."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         with _translated("create", path):
-            descriptor = await asyncio.to_thread(os.open, self._real(path), flags, 0o666)
+            descriptor = await self._threads.run(os.open, self._real(path), flags, 0o666)
         size_bytes = 0
         try:
             async for piece in content:
                 with _translated("write", path):
-                    await asyncio.to_thread(_write_whole, descriptor, piece)
+                    await self._threads.run(_write_whole, descriptor, piece)
                 size_bytes += len(piece)
             with _translated("sync", path):
-                await asyncio.to_thread(os.fsync, descriptor)
+                await self._threads.run(os.fsync, descriptor)
         finally:
             os.close(descriptor)
         return size_bytes
 
     async def close(self) -> None:
-        """Nothing is kept open."""
+        """Take no further call; nothing is kept open."""
+        self._threads.close()
+
+    async def _pieces(self, descriptor: int, path: str) -> AsyncIterator[bytes]:
+        while True:
+            with _translated("read", path):
+                piece = await self._threads.run(os.read, descriptor, CHUNK_BYTES)
+            if not piece:
+                return
+            yield piece
 
     def _real(self, path: str) -> str:
         return join(self._root, path)
@@ -124,15 +138,6 @@ def _batch(listing: Iterator[os.DirEntry[str]]) -> list[Entry]:
 def _entry(name: str, status: os.stat_result) -> Entry:
     mode = status.st_mode
     return Entry(name, status.st_size, status.st_mtime, stat.S_ISREG(mode), stat.S_ISDIR(mode))
-
-
-async def _pieces(descriptor: int, path: str) -> AsyncIterator[bytes]:
-    while True:
-        with _translated("read", path):
-            piece = await asyncio.to_thread(os.read, descriptor, CHUNK_BYTES)
-        if not piece:
-            return
-        yield piece
 
 
 def _write_whole(descriptor: int, piece: bytes) -> None:

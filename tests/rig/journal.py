@@ -1,0 +1,42 @@
+"""A journal in memory, as the edge of the outbound worker: what etcd would hold, and any moment to stop at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mft.errors import MftError
+from mft.model.delivery import Record
+
+Told = list[tuple[str, str]]
+
+
+class MemoryJournal:
+    """Records of one transfer by delivery. `refuse` may raise instead of a write, or after it, to break off there."""
+
+    def __init__(self, records: dict[str, Record] | None = None) -> None:
+        self.records = dict(records or {})
+        self.told: Told = []
+        """Each write: delivery, and the state (or `forget`)."""
+        self.before: Callable[[str, str], MftError | None] = lambda _delivery, _state: None
+        """Gives the error with which a write (delivery, state) fails, not written."""
+        self.after: Callable[[str, str], MftError | None] = lambda _delivery, _state: None
+        """Gives the error with which a write fails although it was written: the lost answer, or a kill right then."""
+
+    async def put(self, delivery: str, record: Record) -> None:
+        """Write this record."""
+        self._may(self.before, delivery, record.state)
+        self.records[delivery] = record
+        self.told.append((delivery, record.state))
+        self._may(self.after, delivery, record.state)
+
+    async def forget(self, delivery: str) -> None:
+        """Remove the record."""
+        self._may(self.before, delivery, "forget")
+        self.records.pop(delivery, None)
+        self.told.append((delivery, "forget"))
+        self._may(self.after, delivery, "forget")
+
+    @staticmethod
+    def _may(rule: Callable[[str, str], MftError | None], delivery: str, state: str) -> None:
+        if error := rule(delivery, state):
+            raise error
