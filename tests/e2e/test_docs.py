@@ -15,24 +15,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 from tests.rig.binaries import REPOSITORY, SERVERS, find_etcd
 from tests.rig.processes import descendants
 from tests.rig.waiting import free_port
 
-PAGES = (
-    "first-cluster.md",
-    "join-a-node.md",
-    "configure.md",
-    "accounts-and-sftp.md",
-    "event-log.md",
-    "send-files.md",
-    "roll-back.md",
-    "lose-a-machine.md",
+MANUAL = (
+    "docs/first-cluster.md",
+    "docs/join-a-node.md",
+    "docs/configure.md",
+    "docs/accounts-and-sftp.md",
+    "docs/event-log.md",
+    "docs/send-files.md",
+    "docs/roll-back.md",
+    "docs/lose-a-machine.md",
 )
 BLOCK = re.compile(r"^```(console tested|toml \S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-LOOKS = re.compile(
-    r"(mft-admin (status|nodes list|config (history|apply))|grep|tail|ls|cat|(echo .*\| )?sftp) ?"
-)
+LOOKS = re.compile(r"(mft-admin (status|nodes list|config (history|apply))|grep|tail|ls|cat|(echo .*\| )?sftp) ?")
 """Commands that may be typed again: what they show comes a moment after what caused it."""
 CHANGES = re.compile(r"mft-admin config apply")
 LIMIT_S = 25.0
@@ -48,10 +48,10 @@ class Step(NamedTuple):
     file: str = ""
 
 
-def steps() -> Iterator[Step]:
+def steps(pages: tuple[str, ...]) -> Iterator[Step]:
     """Yield what the pages have a reader do, in order."""
-    for page in PAGES:
-        text = (REPOSITORY / "docs" / page).read_text("utf-8")
+    for page in pages:
+        text = (REPOSITORY / page).read_text("utf-8")
         blocks = BLOCK.findall(text)
         assert blocks, f"{page} has nothing that is tested"
         for kind, body in blocks:
@@ -79,7 +79,7 @@ class Reader:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._replace = {port: str(free_port()) for port in PORTS}
-        self._replace |= {"/srv/mft": str(folder / "srv"), "/var/logs": str(folder / "logs")}
+        self._replace["/tmp/mft"] = str(folder / "mft")
         self._pattern = re.compile("|".join(rf"{re.escape(word)}\b" for word in self._replace))
         self._bash: asyncio.subprocess.Process | None = None
 
@@ -106,7 +106,11 @@ class Reader:
             "MFT_INBOUND_WORKERS": "1",
             "MFT_OUTBOUND_WORKERS": "1",
         }
-        (self._folder / "work").mkdir()
+        examples = self._folder / "work" / "deploy" / "examples"
+        examples.mkdir(parents=True)
+        (self._folder / "work" / "Makefile").write_text("# what README uploads\n", "utf-8")
+        for example in (REPOSITORY / "deploy" / "examples").glob("*.toml"):
+            (examples / example.name).write_text(self.here(example.read_text("utf-8")), "utf-8")
         self._bash = await asyncio.create_subprocess_exec(
             *("bash", "--noprofile", "--norc"),
             cwd=self._folder / "work",
@@ -178,12 +182,13 @@ def _kill(pid: int) -> None:
         pass
 
 
-async def test_manual(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pages", [("README.md",), MANUAL], ids=["readme", "manual"])
+async def test_manual(pages: tuple[str, ...], tmp_path: Path) -> None:
     """Goal: every command of the manual works as it says. Method: type them all, in order, and compare what comes."""
     reader = Reader(tmp_path)
     try:
         await reader.open()
-        for step in steps():
+        for step in steps(pages):
             await reader.do(step)
     finally:
         await reader.close()

@@ -15,7 +15,7 @@ import typer
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 _PROGRAM = re.compile(r"(?:^|[\s(|/])(mft-(?:controller|node|admin|demo))(?=\s|$)")
-_END = re.compile(r"\s(?:\d?>.*|<.*|\||&|;|\\|\)).*$|\)$|;$")
+_END = re.compile(r"\s(?:\d?>|<|\||&|\\|\)).*$|\)$|;.*$")
 
 
 def program_options() -> dict[str, Any]:
