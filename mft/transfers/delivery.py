@@ -136,6 +136,7 @@ async def _upload(context: RunContext, taken: Taken) -> Record:
     before = await context.source.lstat(source_path)
     if taken.seen is not None and before != taken.seen:
         raise Conflict(f"{taken.name} has changed since it was listed; it is sent when it is stable")
+    context.permit.check()
     try:
         async with context.source.read(source_path) as pieces:
             size_bytes = await context.destination.write(path, _hashed(pieces, digest, context.permit))

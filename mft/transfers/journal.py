@@ -19,6 +19,7 @@ from mft.cluster.keys import Keys
 from mft.errors import Conflict, LeadershipLost, MftError, Unavailable
 from mft.etcd.kv import Kv
 from mft.etcd.ops import Condition, Delete, Get, Put, create_revision, mod_revision, value
+from mft.etcd.records import KeyValue
 from mft.model.delivery import Record, Term
 
 RECORDS_PER_TXN_MAX = 60
@@ -158,8 +159,22 @@ class Journal:
                 case "untouched":
                     again.append(write)
                 case "foreign":
+                    self._learn(write.key, kv)
                     _fail([write], Conflict(f"the record {write.key} is not as this term left it"))
         return again
+
+    def _learn(self, key: str, kv: KeyValue | None) -> None:
+        """Take note of what somebody else made of a record, so that the next pass goes on from there.
+
+        That may be an operator, or the leader of another group to which the transfer has just been moved.
+        """
+        transfer, _, delivery = key.removeprefix(self._keys.journals).partition("/")
+        if kv is None:
+            self._revisions.pop(key, None)
+            self._records[transfer].pop(delivery, None)
+        else:
+            self._revisions[key] = kv.mod_revision
+            self._records[transfer][delivery] = _decode(kv.value)
 
     def _became(self, write: _Write, value: bytes | None, revision: int) -> Literal["applied", "untouched", "foreign"]:
         """Conclude from what stands in etcd now whether a write was applied; pure."""

@@ -10,8 +10,9 @@ import os
 import signal
 import socket
 import sys
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
+import structlog
 import uvloop
 
 from mft import log
@@ -35,6 +36,7 @@ def main() -> None:
 async def _serve(kind: Kind, channel_fd: int, descriptors_fd: int) -> None:
     reader, writer = await asyncio.open_unix_connection(sock=socket.socket(fileno=channel_fd), limit=FRAME_READ_BYTES)
     channel: Channel[Order] = Channel(reader, writer, Order)
+    asyncio.get_running_loop().set_exception_handler(_tell_lost_calls)
     descriptors = socket.socket(fileno=descriptors_fd)
     try:
         # Each kind imports only what it needs: a worker starts in half the time without the other's libraries.
@@ -49,6 +51,19 @@ async def _serve(kind: Kind, channel_fd: int, descriptors_fd: int) -> None:
     finally:
         descriptors.close()
         channel.close()
+
+
+def _tell_lost_calls(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Say in one line what became of calls that nobody waits for any more.
+
+    asyncssh leaves the parallel parts of a read or write to themselves when it is cancelled, as happens to all files on
+    their way when a partner's connection is lost. That connection's end is told where it was noticed.
+    """
+    error = context.get("exception")
+    if type(error).__module__.partition(".")[0] == "asyncssh":
+        structlog.get_logger().debug("a call ended with its connection", reason=str(error))
+    else:
+        loop.default_exception_handler(context)
 
 
 if __name__ == "__main__":
