@@ -36,6 +36,8 @@ LOOKS = re.compile(r"(mft-admin (status|nodes list|config (history|apply))|grep|
 """Commands that may be typed again: what they show comes a moment after what caused it."""
 CHANGES = re.compile(r"mft-admin config apply")
 LIMIT_S = 25.0
+COMMAND_LIMIT_S = 60.0
+"""A stop in order may wait for sessions, and for an etcd that is gone."""
 PORTS = ("2379", "7443", "2022", "2023")
 
 
@@ -128,7 +130,10 @@ class Reader:
         expected = tuple(self.here(line) for line in step.expected)
         deadline = time.monotonic() + LIMIT_S
         while True:
-            status, output = await self._type(self.here(step.command))
+            try:
+                status, output = await self._type(self.here(step.command))
+            except TimeoutError as error:
+                raise AssertionError(f"{step.page}: no end of $ {step.command}\n{self._logs()}") from error
             done = (status == 0 or "exit" in step.command) and shows(output, expected)
             may_repeat = LOOKS.match(step.command) and not (CHANGES.match(step.command) and status == 0)
             if done:
@@ -145,7 +150,7 @@ class Reader:
         assert self._bash.stdout is not None
         self._bash.stdin.write(f"{{ {command}\n}} < /dev/null\nprintf '\\n<end %d>\\n' $?\n".encode())
         output = ""
-        async with asyncio.timeout(LIMIT_S):
+        async with asyncio.timeout(COMMAND_LIMIT_S):
             while not (end := re.search(r"\n<end (\d+)>\n$", output)):
                 line = await self._bash.stdout.readline()
                 assert line, f"the shell has ended: {output}"

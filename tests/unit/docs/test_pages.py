@@ -77,7 +77,7 @@ def test_commands_are_what_the_programs_take() -> None:
     for source in PAGES:
         for block in FENCED.findall(source.read_text("utf-8")):
             for command in command_lines(_typed(block)):
-                if command[0] in programs and "…" not in command:
+                if command[0] in programs and not {"…", "--help"} & set(command):
                     parse(command)
 
 
