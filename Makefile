@@ -6,7 +6,7 @@ BIN := .venv/bin
 ARGS ?=
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help setup check test demo dist proto clean distclean
+.PHONY: help setup check test faults model demo dist proto clean distclean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -23,6 +23,12 @@ check: setup  ## Check format, lint, types and the layers of imports
 
 test: check  ## Check, then run all tests; ARGS goes to pytest
 	$(BIN)/pytest --numprocesses 4 --dist loadscope $(ARGS)
+
+faults: setup  ## 10,000 files under 200 random faults, at most 80 minutes; ARGS goes to tests.faults
+	$(BIN)/python -m tests.faults --files 10000 --faults 200 --limit-s 4200 $(ARGS)
+
+model: setup  ## Check the delivery protocol in every interleaving, within wide bounds: minutes, some GiB of memory
+	$(BIN)/python -m tests.model --deep
 
 demo: setup  ## Run the whole cluster here and kill its leader; ARGS goes to mft-demo
 	@$(BIN)/mft-demo $(ARGS)

@@ -1,0 +1,59 @@
+"""`python -m tests.faults --files N --faults M --seed S`: one run, its table, and its line in the report."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import secrets
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from tests.faults import report
+from tests.faults.field import FLOWS
+from tests.faults.plan import WEIGHTS
+from tests.faults.trial import Options, run_trial
+from tests.rig.leaks import adopt_orphans
+
+
+def main() -> int:
+    """Run the program; the exit status is 1 if a file was not delivered exactly once."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--files", type=int, default=1000)
+    parser.add_argument("--faults", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
+    parser.add_argument("--flow", choices=sorted(FLOWS), default="move")
+    parser.add_argument("--nodes", type=int, default=2)
+    parser.add_argument("--names", type=int, default=24, help="how many names the producer uses")
+    parser.add_argument("--kind", action="append", choices=sorted(WEIGHTS), help="only faults of this kind; repeatable")
+    parser.add_argument("--limit-s", type=float, default=4200.0, help="how long files and faults may take")
+    parser.add_argument("--report", type=Path, default=report.PATH, help="file to which the result is appended")
+    parser.add_argument("--keep", type=Path, help="folder for all that the programs write; it must not exist")
+    given = parser.parse_args()
+    options = Options(
+        files=given.files,
+        faults=given.faults,
+        seed=given.seed,
+        flow=given.flow,
+        nodes=given.nodes,
+        names=given.names,
+        kinds=tuple(given.kind or WEIGHTS),
+        limit_s=given.limit_s,
+    )
+    adopt_orphans()
+    folder = given.keep or Path(tempfile.mkdtemp(prefix="mft-faults-"))
+    outcome = asyncio.run(run_trial(folder, options))
+    report.show(options, outcome, Console())
+    report.append(given.report, options, outcome)
+    if outcome.verdict.holds and not given.keep:
+        shutil.rmtree(folder)
+    else:
+        print(f"what the programs wrote is in {folder}")
+    return 0 if outcome.verdict.holds else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

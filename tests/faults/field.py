@@ -1,0 +1,213 @@
+"""The cluster under trial: programs as users start them, small disks of their own, and roads that can be cut."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from mft.etcd.client import EtcdClient
+from tests.faults.link import Link
+from tests.faults.moment import WORKER_FIRST, Moment, State, look
+from tests.faults.verdict import Left, Took
+from tests.rig.cluster import Cluster, Document, Program, clean_environment
+from tests.rig.processes import ServerProcess, is_alive
+from tests.rig.waiting import eventually
+
+Flow = Literal["move", "copy", "batch"]
+FLOWS: Mapping[Flow, Document] = {"move": {}}
+"""Flow → what it changes in the transfer. The product has one flow so far."""
+TRANSFER = "out"
+_DISK_BYTES = 96 << 20
+_DISK_INODES = 20_000
+_SETTLE_S = 0.012
+"""How long etcd and sshd may take to carry out what a node sent before it was frozen."""
+
+
+class Field:
+    """All parties. Each fault takes the party that it acts on by `claim`, so that two never act on one."""
+
+    def __init__(self, folder: Path, nodes: int, parallel_files: int) -> None:
+        self.folder = folder
+        self._parallel_files = parallel_files
+        self._stack = AsyncExitStack()
+        self.cluster = Cluster(folder)
+        assert self.cluster.etcd is not None
+        self.etcd = self.cluster.etcd
+        self.names = tuple("abcdef"[:nodes])
+        self.partner_link = Link(self.cluster.partner.port)
+        self.etcd_links = {name: Link(self.etcd.port) for name in self.names}
+        self.disks: dict[str, Path] = {}
+        """Small file systems, by `source` and `partner`; empty where this user may not mount."""
+        self.away = self.cluster.partner.home / "away"
+        self._consumer_log = folder / "took.jsonl"
+        where = (self.cluster.inbox, self.away, self._consumer_log)
+        command: list[str | Path] = [sys.executable, "-m", "tests.faults.consumer", *where]
+        self.consumer = ServerProcess(command, folder / "consumer.log", clean_environment(PYTHONPATH=os.getcwd()))
+        self._claims: dict[str, asyncio.Lock] = {}
+        self._client: EtcdClient | None = None
+
+    # ---- life
+
+    @asynccontextmanager
+    async def running(self, flow: Flow) -> AsyncIterator[Field]:
+        """Run everything, the transfer too, for as long as the block lasts."""
+        async with AsyncExitStack() as stack:
+            stack.enter_context(self._disk("source", self.cluster.outgoing))
+            stack.enter_context(self._disk("partner", self.cluster.partner.home))
+            for path in (self.cluster.inbox, self.away):
+                path.mkdir(parents=True, exist_ok=True)
+            for link in (self.partner_link, *self.etcd_links.values()):
+                await stack.enter_async_context(link.running())
+            for name, link in self.etcd_links.items():
+                self.cluster.node(name, etcd=f"127.0.0.1:{link.port}")
+            stack.callback(self._end)
+            self.consumer.launch()
+            await self.cluster.start(*self.names)
+            await eventually(lambda: any(each.ready for each in self.took()), 20, what="the consumer watches")
+            version = await self.cluster.apply(self._document(flow))
+            await self.cluster.whole(*self.names, version=version)
+            self._client = await stack.enter_async_context(EtcdClient([self.etcd.endpoint]))
+            yield self
+
+    def _end(self) -> None:
+        self.consumer.kill()
+        self.cluster.kill()
+
+    @contextlib.contextmanager
+    def _disk(self, name: str, path: Path) -> Iterator[None]:
+        """Mount a small file system of its own at `path`, where that is allowed."""
+        path.mkdir(parents=True, exist_ok=True)
+        options = f"size={_DISK_BYTES},nr_inodes={_DISK_INODES},mode=755"
+        command: list[str | Path] = ["mount", "-t", "tmpfs", "-o", options, "mft-faults", path]
+        if os.geteuid() or subprocess.run(command, check=False, capture_output=True).returncode:
+            yield
+            return
+        self.disks[name] = path
+        try:
+            yield
+        finally:
+            subprocess.run(["umount", "-l", path], check=True)
+
+    def _document(self, flow: Flow) -> Document:
+        """Give the base config with the roads in place, and without what has nothing to do with outbound transfers."""
+        document: dict[str, Any] = self.cluster.base()
+        document |= {"services": {}, "nodes": {}, "accounts": {}}
+        document["locations"]["partner"] |= {
+            "port": self.partner_link.port,
+            "connect_timeout_s": 3.0,
+            "call_timeout_s": 4.0,
+        }
+        document["transfers"][TRANSFER] |= {"parallel_files": self._parallel_files, **FLOWS[flow]}
+        return document
+
+    @asynccontextmanager
+    async def claim(self, party: str) -> AsyncIterator[None]:
+        """Be the only one who acts on this party."""
+        async with self._claims.setdefault(party, asyncio.Lock()):
+            yield
+
+    async def heal(self) -> None:
+        """End every fault, so that only the product's own recovery is left to wait for."""
+        for link in (self.partner_link, *self.etcd_links.values()):
+            link.open()
+        for path in self.disks.values():
+            empty_disk(path)
+        for each in (self.etcd, self.cluster.partner, *self.cluster.nodes.values()):
+            if each.running():
+                each.resume()
+        if not self.etcd.running():
+            await self.etcd.start()
+        if not self.cluster.partner.running():
+            await self.cluster.partner.start()
+        for node in self.cluster.nodes.values():
+            if not node.running():
+                node.launch()
+
+    # ---- what is so
+
+    def took(self) -> list[Took]:
+        """Return what the consumer has noted so far."""
+        if not self._consumer_log.exists():
+            return []
+        whole, _, _ = self._consumer_log.read_text("utf-8").rpartition("\n")
+        return [msgspec.json.decode(line, type=Took) for line in whole.splitlines()]
+
+    async def look(self) -> Moment | None:
+        """Look at what is in flight."""
+        assert self._client is not None
+        cluster = self.cluster
+        return await look(self._client.kv, cluster.keys, TRANSFER, cluster.outgoing, cluster.inbox)
+
+    async def left(self) -> Left:
+        """List what is not yet delivered, or not cleared away."""
+        assert self._client is not None
+        prefix = self.cluster.keys.journal(TRANSFER)
+        records = [kv.key.removeprefix(prefix) for kv in (await self._client.kv.get_prefix(prefix)).kvs]
+        outgoing = [path for path in self.cluster.outgoing.rglob("*") if path.name != ".mft"]
+        return Left(
+            inbox=tuple(sorted(os.listdir(self.cluster.inbox))),
+            outgoing=tuple(sorted(str(path.relative_to(self.cluster.outgoing)) for path in outgoing)),
+            records=tuple(records),
+        )
+
+    # ---- freezing
+
+    async def freeze(self, node: Program, aim: State | None) -> Moment | None:
+        """Freeze all processes of a node, in the order that makes the aim likely, and look. Thawed by `thaw`."""
+        workers, agent = node.workers("outbound"), node.agent()
+        first = workers if aim in WORKER_FIRST else [agent] if agent else []
+        send(first, signal.SIGSTOP)
+        if first:
+            await asyncio.sleep(_SETTLE_S)
+        send(node.family(), signal.SIGSTOP)
+        await asyncio.sleep(_SETTLE_S)
+        return await self.look()
+
+    @staticmethod
+    def thaw(node: Program, but: Collection[int] = ()) -> None:
+        """Let all processes of a node go on, but these."""
+        if node.running():
+            send([pid for pid in node.family() if pid not in but], signal.SIGCONT)
+
+
+def send(pids: Collection[int], number: signal.Signals) -> None:
+    """Signal processes, of which some may have ended."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def living(pids: Collection[int]) -> list[int]:
+    """Return those of the processes that run."""
+    return [pid for pid in pids if is_alive(pid)]
+
+
+def fill_disk(path: Path) -> None:
+    """Fill a small file system, its bytes and its inodes."""
+    ballast = path / ".ballast"
+    ballast.mkdir(exist_ok=True)
+    with contextlib.suppress(OSError), (ballast / "bytes").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1 << 20))
+    with contextlib.suppress(OSError):
+        for number in range(_DISK_INODES):
+            (ballast / str(number)).touch()
+
+
+def empty_disk(path: Path) -> None:
+    """Undo `fill_disk`."""
+    ballast = path / ".ballast"
+    if ballast.exists():
+        for entry in ballast.iterdir():
+            entry.unlink()
+        ballast.rmdir()

@@ -1,0 +1,248 @@
+"""What each kind of fault does: table kind → action. An action returns when what it did is undone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+
+from tests.faults.field import Field, empty_disk, fill_disk, living, send
+from tests.faults.link import Link
+from tests.faults.moment import State
+from tests.faults.plan import Fault
+from tests.rig.cluster import Program
+from tests.rig.waiting import eventually
+
+_FREEZES_MAX = 40
+"""Tries to meet the wanted state; then any delivery in flight will do."""
+_RUN_ON_S = (0.004, 0.03)
+"""Bounds of the time between two freezes, in which the deliveries go on."""
+_OUTLIVE_S_MAX = 10.0
+_CUT_BYTES_MAX = 400_000
+
+
+class Done:
+    """What a fault came to: filled while it is carried out."""
+
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+        self.hit: State | None = None
+        """The state that a delivery was in when it struck, if that was looked at."""
+        self.target = ""
+        self.skipped = ""
+        self.trouble = ""
+
+
+Action = Callable[[Field, Done, random.Random, "asyncio.Event"], Awaitable[None]]
+"""Sets the event when the fault has struck; the next one may then overlap it."""
+
+
+async def carry_out(field: Field, done: Done, struck: asyncio.Event) -> None:
+    """Carry out one fault and undo it."""
+    try:
+        await ACTIONS[done.fault.kind](field, done, random.Random(done.fault.seed), struck)
+    finally:
+        struck.set()
+
+
+# ---- processes
+
+
+async def _on_processes(field: Field, done: Done, draw: random.Random, struck: asyncio.Event) -> None:
+    victim, _, verb = done.fault.kind.partition("-")
+    async with contextlib.AsyncExitStack() as stack:
+        node = await _aim(field, done, draw, stack)
+        pids = _victims(node, victim)
+        if verb == "kill":
+            family = node.family()
+            send(pids, signal.SIGKILL)
+            field.thaw(node)
+            struck.set()
+            await asyncio.sleep(done.fault.lasts_s if victim in {"guardian", "node"} else 0)
+            if victim in {"guardian", "node"}:
+                await _again(done, node, family)
+        else:
+            field.thaw(node, but=pids)
+            struck.set()
+            try:
+                await asyncio.sleep(done.fault.lasts_s)
+            finally:
+                send(living(pids), signal.SIGCONT)
+
+
+async def _aim(field: Field, done: Done, draw: random.Random, stack: contextlib.AsyncExitStack) -> Program:
+    """Choose a node, claim it, and freeze it as it has a delivery in the wanted state; else as it comes."""
+    for _ in range(_FREEZES_MAX):
+        moment = await field.look()
+        name = moment.leader if moment and moment.leader else draw.choice(field.names)
+        if done.fault.aim is None and draw.random() < 0.4:
+            name = draw.choice(field.names)
+        async with contextlib.AsyncExitStack() as claimed:
+            await claimed.enter_async_context(field.claim(name))
+            node = field.cluster.nodes[name]
+            if not node.running():
+                node.launch()
+            claimed.callback(field.thaw, node)
+            seen = await field.freeze(node, done.fault.aim)
+            states = seen.states if seen and seen.leader == name else {}
+            if done.fault.aim is None or done.fault.aim in states.values():
+                done.target, done.hit = name, done.fault.aim if states else None
+                stack.push_async_exit(claimed.pop_all())
+                return node
+        await asyncio.sleep(draw.uniform(*_RUN_ON_S))
+    name = moment.leader if moment and moment.leader else draw.choice(field.names)
+    await stack.enter_async_context(field.claim(name))
+    node = field.cluster.nodes[name]
+    stack.callback(field.thaw, node)
+    seen = await field.freeze(node, done.fault.aim)
+    done.target, done.hit = name, seen.rarest() if seen and seen.leader == name else None
+    return node
+
+
+def _victims(node: Program, victim: str) -> list[int]:
+    match victim:
+        case "agent":
+            return [pid for pid in [node.agent()] if pid]
+        case "worker":
+            return node.workers("outbound")
+        case "guardian":
+            return [node.pid] if node.running() else []
+        case _:
+            return node.family() if node.running() else []
+
+
+async def _again(done: Done, node: Program, family: list[int]) -> None:
+    """Start a node again whose guardian was killed; nothing of it may be left by then."""
+    try:
+        await eventually(lambda: not living(family) and not node.running(), _OUTLIVE_S_MAX, what="its processes end")
+    except AssertionError:
+        done.trouble = f"processes {living(family)} of {node.name} outlived their guardian"
+        send(living(family), signal.SIGKILL)
+    if not node.running():
+        node.launch()
+
+
+# ---- the partner, the road to it, etcd
+
+
+async def _sshd_restart(field: Field, done: Done, draw: random.Random, struck: asyncio.Event) -> None:
+    async with field.claim("partner"):
+        field.cluster.partner.kill()
+        struck.set()
+        await asyncio.sleep(done.fault.lasts_s)
+        await field.cluster.partner.start()
+
+
+async def _cut(link: Link, draw: random.Random, lasts_s: float, struck: asyncio.Event) -> None:
+    """Cut in the middle of what is on its way; sometimes the road stays closed for a while."""
+    link.cut_after(draw.randrange(_CUT_BYTES_MAX))
+    await asyncio.sleep(min(lasts_s, 1.5))
+    link.is_closed = draw.random() < 0.5
+    link.cut()
+    struck.set()
+    await asyncio.sleep(lasts_s if link.is_closed else 0)
+    link.open()
+
+
+async def _stall(link: Link, draw: random.Random, lasts_s: float, struck: asyncio.Event) -> None:
+    """Let nothing pass for a while; then what was held arrives, or the connections are reset."""
+    link.stall()
+    struck.set()
+    await asyncio.sleep(lasts_s)
+    if draw.random() < 0.4:
+        link.cut()
+    link.open()
+
+
+async def _link_cut(field: Field, done: Done, draw: random.Random, struck: asyncio.Event) -> None:
+    async with field.claim("partner"):
+        await _cut(field.partner_link, draw, done.fault.lasts_s, struck)
+
+
+async def _link_stall(field: Field, done: Done, draw: random.Random, struck: asyncio.Event) -> None:
+    async with field.claim("partner"):
+        await _stall(field.partner_link, draw, done.fault.lasts_s, struck)
+
+
+async def _link_slow(field: Field, done: Done, draw: random.Random, struck: asyncio.Event) -> None:
+    async with field.claim("partner"):
+        field.partner_link.delay_s = draw.uniform(0.01, 0.15)
+        struck.set()
+        await asyncio.sleep(done.fault.lasts_s)
+        field.partner_link.open()
+
+
+async def _etcd_restart(field: Field, done: Done, draw: random.Random, struck: asyncio.Event) -> None:
+    async with field.claim("etcd"):
+        field.etcd.kill()
+        struck.set()
+        await asyncio.sleep(done.fault.lasts_s)
+        await field.etcd.start()
+
+
+async def _etcd_stop(field: Field, done: Done, draw: random.Random, struck: asyncio.Event) -> None:
+    async with field.claim("etcd"):
+        field.etcd.pause()
+        try:
+            struck.set()
+            await asyncio.sleep(done.fault.lasts_s)
+        finally:
+            field.etcd.resume()
+
+
+async def _road(field: Field, done: Done, draw: random.Random) -> str:
+    moment = await field.look()
+    done.target = moment.leader if moment and moment.leader and draw.random() < 0.75 else draw.choice(field.names)
+    return done.target
+
+
+async def _etcd_road_cut(field: Field, done: Done, draw: random.Random, struck: asyncio.Event) -> None:
+    name = await _road(field, done, draw)
+    async with field.claim(f"road-{name}"):
+        await _cut(field.etcd_links[name], draw, done.fault.lasts_s, struck)
+
+
+async def _etcd_road_stall(field: Field, done: Done, draw: random.Random, struck: asyncio.Event) -> None:
+    name = await _road(field, done, draw)
+    async with field.claim(f"road-{name}"):
+        await _stall(field.etcd_links[name], draw, done.fault.lasts_s, struck)
+
+
+# ---- disks
+
+
+async def _full(field: Field, done: Done, draw: random.Random, struck: asyncio.Event) -> None:
+    disk = done.fault.kind.partition("-")[0]
+    if disk not in field.disks:
+        done.skipped = "this user may not mount a small disk"
+        return
+    async with field.claim(f"disk-{disk}"):
+        fill_disk(field.disks[disk])
+        try:
+            struck.set()
+            await asyncio.sleep(done.fault.lasts_s)
+        finally:
+            empty_disk(field.disks[disk])
+
+
+ACTIONS: Mapping[str, Action] = {
+    "agent-kill": _on_processes,
+    "agent-stop": _on_processes,
+    "worker-kill": _on_processes,
+    "worker-stop": _on_processes,
+    "guardian-kill": _on_processes,
+    "node-kill": _on_processes,
+    "node-stop": _on_processes,
+    "sshd-restart": _sshd_restart,
+    "link-cut": _link_cut,
+    "link-stall": _link_stall,
+    "link-slow": _link_slow,
+    "etcd-restart": _etcd_restart,
+    "etcd-stop": _etcd_stop,
+    "etcd-road-cut": _etcd_road_cut,
+    "etcd-road-stall": _etcd_road_stall,
+    "partner-full": _full,
+    "source-full": _full,
+}

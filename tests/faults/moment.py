@@ -1,0 +1,88 @@
+"""What is in flight at one moment, and freezing the leader so that a fault hits just the wanted state."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Collection, Mapping
+from enum import StrEnum
+from pathlib import Path
+
+from msgspec import Struct, json
+
+from mft.cluster.keys import Keys
+from mft.cluster.membership import decode_candidate
+from mft.errors import MftError
+from mft.etcd.kv import Kv
+from mft.etcd.ops import GetPrefix
+from mft.model.delivery import TAKEN_FOLDER, Record
+from mft.model.transfers import DEFAULT_GROUP
+
+
+class State(StrEnum):
+    """Where a delivery in flight stands."""
+
+    UPLOADING = "uploading"
+    INTENT = "intent"
+    RENAMED = "renamed"
+    DONE = "done"
+    REMOVED = "removed"
+
+
+WORKER_FIRST = frozenset({State.UPLOADING, State.INTENT, State.DONE})
+"""States that are met more often if the worker is frozen before its agent, which then still writes the journal. The
+others are met more often the other way round: the worker goes on as far as it gets without the journal."""
+
+
+class Moment(Struct, frozen=True, kw_only=True):
+    """What was in flight."""
+
+    leader: str
+    """Who leads according to etcd; empty: nobody."""
+    states: Mapping[str, State]
+    """Delivery → state."""
+
+    def rarest(self) -> State | None:
+        """Give the state that the fewest deliveries are in; None if none is in flight."""
+        counts = Counter(self.states.values())
+        return min(counts, key=lambda state: counts[state], default=None)
+
+
+async def look(kv: Kv, keys: Keys, transfer: str, outgoing: Path, inbox: Path) -> Moment | None:
+    """Look at a transfer's deliveries between a source folder and an inbox; None if etcd does not answer."""
+    journal = keys.journal(transfer)
+    try:
+        result = await kv.txn(when=[], then=[GetPrefix(journal), GetPrefix(keys.election(DEFAULT_GROUP))])
+    except MftError:
+        return None
+    records = {kv.key.removeprefix(journal): json.decode(kv.value, type=Record) for kv in result.listing(0).kvs}
+    candidates = sorted(result.listing(1).kvs, key=lambda kv: kv.create_revision)
+    leader = decode_candidate(candidates[0].value).name if candidates else ""
+    return Moment(leader=leader, states=classify(records, taken(outgoing), os.listdir(inbox)))
+
+
+def taken(outgoing: Path) -> list[str]:
+    """List the deliveries whose source is taken and not yet removed."""
+    found = []
+    for entry in (outgoing / TAKEN_FOLDER).glob("*"):
+        try:
+            if any(entry.iterdir()):
+                found.append(entry.name)
+        except OSError:
+            continue  # It has just been removed.
+    return found
+
+
+def classify(records: Mapping[str, Record], taken: Collection[str], names: Collection[str]) -> dict[str, State]:
+    """Say in which state each delivery in flight is; pure. `names` is all that stands in the inbox."""
+    states = {
+        delivery: State.UPLOADING
+        for delivery in taken
+        if delivery not in records and any(name.startswith(f".{delivery}.") for name in names)
+    }
+    for delivery, record in records.items():
+        if record.state == "intent":
+            states[delivery] = State.INTENT if set(record.names) & set(names) else State.RENAMED
+        elif record.state == "done":
+            states[delivery] = State.DONE if delivery in taken else State.REMOVED
+    return states

@@ -1,0 +1,82 @@
+"""Which faults come, in which order, from a seed. Pure: two runs of one seed have the same plan."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from tests.faults.moment import State
+
+SHORT_S, MIDDLE_S, LONG_S = (0.05, 1.0), (1.5, 4.0), (6.0, 9.0)
+"""Bounds of how long a fault lasts: far below the time to live of a lease, near it, beyond it."""
+AIMED = ("agent-kill", "agent-stop", "worker-kill", "worker-stop", "guardian-kill", "node-kill", "node-stop")
+"""Kinds that are aimed at a state of a delivery."""
+WEIGHTS = {
+    "agent-kill": 3,
+    "agent-stop": 3,
+    "worker-kill": 3,
+    "worker-stop": 3,
+    "guardian-kill": 2,
+    "node-kill": 3,
+    "node-stop": 3,
+    "sshd-restart": 2,
+    "link-cut": 4,
+    "link-stall": 3,
+    "link-slow": 1,
+    "etcd-restart": 2,
+    "etcd-stop": 2,
+    "etcd-road-cut": 2,
+    "etcd-road-stall": 2,
+    "partner-full": 2,
+    "source-full": 1,
+}
+"""Kind → how often it comes, beside the others."""
+
+
+class Fault(Struct, frozen=True, kw_only=True):
+    """One fault to come."""
+
+    number: int
+    kind: str
+    aim: State | None
+    """Which state of a delivery it is to hit."""
+    lasts_s: float
+    at: float
+    """At which share of the files of its stretch it comes, from 0 to 1."""
+    overlaps: bool
+    """Whether the next fault does not wait for the end of this one."""
+    seed: int
+    """For what is left to its own choice."""
+
+
+def plan(seed: int, count: int, kinds: Sequence[str] = tuple(WEIGHTS), lasts_s_max: float = 9.0) -> list[Fault]:
+    """Draw the faults. As far as there are enough each kind comes once, and each state with several kinds."""
+    draw = random.Random(f"plan {seed}")
+    drawn = draw.sample(kinds, len(kinds)) if count >= len(kinds) else []
+    drawn += draw.choices(kinds, [WEIGHTS[kind] for kind in kinds], k=count - len(drawn))
+    draw.shuffle(drawn)
+    aims = _aims(draw)
+    return [_fault(draw, number, kind, aims, lasts_s_max) for number, kind in enumerate(drawn)]
+
+
+def _aims(draw: random.Random) -> list[State]:
+    """Give the states in a random order, to be used in turn, so that none is left out."""
+    return draw.sample(list(State), len(State))
+
+
+def _fault(draw: random.Random, number: int, kind: str, aims: list[State], lasts_s_max: float) -> Fault:
+    aim = None
+    if kind in AIMED and draw.random() < 0.85:
+        aim = aims.pop(0)
+        aims.append(aim)
+    return Fault(
+        number=number,
+        kind=kind,
+        aim=aim,
+        lasts_s=min(draw.uniform(*draw.choice((SHORT_S, MIDDLE_S, LONG_S))), lasts_s_max),
+        at=draw.uniform(0.05, 0.7),
+        overlaps=draw.random() < 0.3,
+        seed=draw.getrandbits(32),
+    )

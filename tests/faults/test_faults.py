@@ -1,0 +1,83 @@
+"""The short form of `make faults`: one fault of each main kind, and a verdict that is seen to find what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from mft.model.delivery import Record
+from tests.faults import report
+from tests.faults.moment import State, classify
+from tests.faults.plan import WEIGHTS, plan
+from tests.faults.producer import Produced
+from tests.faults.trial import Options, run_trial
+from tests.faults.verdict import Left, Took, judge
+
+SHORT = (
+    "agent-kill",
+    "worker-stop",
+    "node-stop",
+    "node-kill",
+    "sshd-restart",
+    "link-cut",
+    "etcd-restart",
+    "partner-full",
+)
+"""One of each main kind: a process, a node, the partner, the road to it, etcd, a disk."""
+
+
+@pytest.mark.timeout(300)
+async def test_every_file_arrives_once_through_some_faults(tmp_path: Path) -> None:
+    """Goal: destination equals source after faults of each main kind. Method: the long form's run, cut short."""
+    options = Options(files=300, faults=len(SHORT), seed=1, kinds=SHORT, lasts_s_max=6.5, drain_s_max=90, limit_s=120)
+    outcome = await run_trial(tmp_path / "trial", options)
+    report.show(options, outcome, Console())
+    assert outcome.verdict.holds, outcome.verdict
+    assert {each.fault.kind for each in outcome.faults} == set(SHORT)
+
+
+def _produced(number: int, name: str = "a") -> Produced:
+    return Produced(number, name, f"hash {number}", 10)
+
+
+def _took(number: int, name: str = "a") -> Took:
+    return Took(name=name, sha256=f"hash {number}", size_bytes=10)
+
+
+def test_a_verdict_finds_what_is_wrong() -> None:
+    """Goal: no violation passes unseen. Method: each of them once, beside what is right."""
+    produced = [_produced(number) for number in range(3)]
+    right = [_took(number) for number in range(3)]
+    assert judge(produced, right, Left(), []).holds
+    assert judge(produced, right[:2], Left(), []).lost == ("a #2",)
+    assert judge(produced, [*right, _took(0)], Left(), []).duplicated == ("a #0",)
+    assert judge(produced, [*right, _took(7)], Left(), []).foreign == ("a with 10 bytes",)
+    assert judge(produced, [_took(1), _took(0), _took(2)], Left(), []).disordered == ("a #0",)
+    assert judge(produced, [*right, Took(name="a", gone=True)], Left(), []).overwritten == ("a",)
+    assert not judge(produced, right, Left(inbox=(".x.part",)), []).holds
+    assert not judge(produced, [*right, Took(overflow=True)], Left(), []).holds
+
+
+def test_a_plan_is_the_seed_s() -> None:
+    """Goal: a seed that found a violation finds it again. Method: draw twice; each kind and state is there."""
+    assert plan(5, 40) == plan(5, 40)
+    assert plan(5, 40) != plan(6, 40)
+    assert {fault.kind for fault in plan(5, 40)} == set(WEIGHTS)
+    assert {fault.aim for fault in plan(5, 60)} == {None, *State}
+
+
+def test_states_are_told_apart() -> None:
+    """Goal: a fault is aimed at the state that it says. Method: the traces that each state leaves, side by side."""
+    intent, done = Record(state="intent", name="x", names=("t1",)), Record(state="done", name="x")
+    records = {"b": intent, "c": intent, "d": done, "e": done}
+    records["c"] = Record(state="intent", name="x", names=("t2",))
+    found = classify(records, {"a", "b", "c", "d"}, {".a.1-1.1-0.part", "t1"})
+    assert found == {
+        "a": State.UPLOADING,
+        "b": State.INTENT,
+        "c": State.RENAMED,
+        "d": State.DONE,
+        "e": State.REMOVED,
+    }
