@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from mft.agent.outbound_pool import OutboundPool
 from mft.aio import Latest, cancel_and_wait
 from mft.model.config import Config
-from mft.model.delivery import Record, Term
+from mft.model.delivery import Kept, Record, Term
 from mft.transfers.dispatcher import Commit, Dispatcher, groups_of
 from mft.worker import frames
 
@@ -60,6 +60,7 @@ class Leading:
         term: Term,
         deadline: float,
         records: Mapping[str, Record],
+        ledger: Mapping[str, Kept],
         sweep: bool,
         commit: Commit,
     ) -> frames.Ran:
@@ -72,6 +73,7 @@ class Leading:
             create_revision=term.create_revision,
             deadline=deadline,
             records=dict(records),
+            ledger=dict(ledger),
             sweep=sweep,
         )
 

@@ -18,6 +18,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from mft.errors import Invalid, Problem
 
 NAME_CHARACTERS_MAX = 200
@@ -82,6 +84,10 @@ class Keys:
     def ledger(self, transfer: str) -> str:
         """Name the prefix of a transfer's ledger."""
         return f"{self.ledgers}{part(transfer)}/"
+
+    def ledger_entry(self, transfer: str, path: str) -> str:
+        """Name the ledger's entry for one source; by a hash, because a path may be longer than a key should be."""
+        return f"{self.ledger(transfer)}{hashlib.sha256(path.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}"
 
     def join_request(self, node: str) -> str:
         """Name the key in which a node asks for the cluster's keys."""

@@ -6,6 +6,8 @@ The states are those of the model in tests/model, which checks the protocol exha
     intent     the record names every temp file that may be renamed to the final name, oldest first
     done       published for certain; the taken source may go
     (gone)     no record, no taken source: forgotten
+
+A source that is kept is not taken: there the ledger says that it was delivered, and `intent` and `done` compare it.
 """
 
 from __future__ import annotations
@@ -28,6 +30,28 @@ class Term(NamedTuple):
     create_revision: int
 
 
+LEDGER_ENTRIES_MAX = 100_000
+"""Kept sources that one transfer may have delivered: the ledger is in etcd, which is no archive."""
+
+
+class Kept(Struct, frozen=True, array_like=True):
+    """A source that stays, as it was when it was delivered: what a ledger compares."""
+
+    size_bytes: int
+    mtime: float
+    inode: int = 0
+    """On local storage; 0 where the remote tells none."""
+
+
+class LedgerEntry(Struct, frozen=True, kw_only=True):
+    """What the ledger says of one kept source, under `ledger/<transfer>/<hash of path>`."""
+
+    path: str
+    """Under the source folder."""
+    source: Kept
+    delivery: str
+
+
 class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the journal says of one delivery, under `journal/<transfer>/<delivery>`."""
 
@@ -39,6 +63,8 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
     size_bytes: int = 0
     sha256: str = ""
     node: str = ""
+    kept: Kept | None = None
+    """The source, if it stays where it is; then `done` is written together with the ledger's entry."""
     reason: str = ""
     """Why it is uncertain."""
 

@@ -28,6 +28,9 @@ class TransferSpec(Spec, frozen=True, kw_only=True):
     """Glob on the file's name. Hidden files (leading dot) are never taken."""
     destination_location: str
     destination_path: str
+    delete_source: bool = True
+    """Remove each source once it is delivered. Off: sources are kept, and a ledger remembers which ones, as they were
+    (size, time, on local storage the inode), are delivered; a changed one is delivered again."""
     poll_interval_s: Seconds = 10.0
     stable_interval_s: Annotated[float, Meta(ge=0, le=86400)] = 10.0
     """Seconds that size and time must not have changed before a file is taken; 0 where producers rename into place."""

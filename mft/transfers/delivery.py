@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -19,11 +19,11 @@ import msgspec
 from mft.aio import boottime
 from mft.errors import Conflict, LeadershipLost, MftError, NotFound, Unavailable
 from mft.events import catalogue
-from mft.model.delivery import Record, Term, temp_name
+from mft.model.delivery import Kept, Record, Term, temp_name
 from mft.model.locations import LocationSpec, SftpLocationSpec
 from mft.model.transfers import TransferSpec
 from mft.transfers.remotes.base import Remote, join
-from mft.transfers.taking import Taken, remove_taken
+from mft.transfers.taking import Taken, identity, remove_taken
 
 _VANISHED = "its temp file vanished before it got its final name: the partner removes temp files, or repeated a request"
 _UNCERTAIN = "its temp file is gone, which proves nothing at a partner that removes temp files or renames in two steps"
@@ -82,6 +82,8 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True):
     permit: Permit
     journal: Journal
     emit: Emit
+    ledger: Mapping[str, Kept] = {}
+    """Kept source → as it was when it was delivered, at the beginning of the run."""
     attempts: itertools.count[int] = msgspec.field(default_factory=itertools.count)
 
     def new_temp(self, delivery: str) -> str:
@@ -122,7 +124,8 @@ async def deliver(context: RunContext, taken: Taken, record: Record | None) -> N
         record = msgspec.structs.replace(record, state="done", names=())
         await context.journal.put(taken.delivery, record)
     context.permit.check()
-    await remove_taken(context.source, context.spec.source_path, taken)
+    if not taken.is_kept:
+        await remove_taken(context.source, context.spec.source_path, taken)
     context.emit(catalogue.FILE_DELIVERED, _facts(context, taken, record))
     await context.journal.forget(taken.delivery)
 
@@ -153,6 +156,7 @@ async def _upload(context: RunContext, taken: Taken) -> Record:
             size_bytes=size_bytes,
             sha256=digest.hexdigest(),
             node=context.node,
+            kept=identity(before) if taken.is_kept else None,
         )
     except Unavailable:
         raise  # Nothing can be cleaned up over a lost connection; the next term's sweep removes it.
@@ -192,6 +196,8 @@ async def _is_taken(context: RunContext, taken: Taken) -> bool:
     A record can outlive its delivery: a transaction that created it may arrive late, after `done` was forgotten. Then
     an upload that nobody published may still lie at the partner, and must not be published a second time.
     """
+    if taken.is_kept:
+        return True  # Its late record is refused: every write of it compares the ledger, which has moved on.
     folder = context.spec.source_path
     await context.source.lstat(folder)  # If the folder itself is away, nothing is proven: this raises.
     try:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 
@@ -16,7 +15,7 @@ from mft.etcd.election import Election, Leadership
 from mft.etcd.kv import Kv
 from mft.events import catalogue
 from mft.model.config import Config
-from mft.model.delivery import Record, Term
+from mft.model.delivery import Kept, Record, Term
 from mft.model.transfers import TransferSpec, leader_group_of
 from mft.transfers.journal import Journal
 from mft.transfers.schedule import next_pass
@@ -31,6 +30,11 @@ class PassResult(Protocol):
     @property
     def error(self) -> str:
         """Why the pass as a whole could not go on; empty if it could."""
+        ...
+
+    @property
+    def gone(self) -> tuple[str, ...]:
+        """Kept sources that are no longer there."""
         ...
 
 
@@ -49,11 +53,20 @@ class MakePass(Protocol):
         term: Term,
         deadline: float,
         records: Mapping[str, Record],
+        ledger: Mapping[str, Kept],
         sweep: bool,
         commit: Commit,
     ) -> PassResult:
         """Make the pass and return how it ended."""
         ...
+
+
+class _Lead(NamedTuple):
+    """One leadership and what belongs to it."""
+
+    leadership: Leadership
+    term: Term
+    journal: Journal
 
 
 class Dispatcher:
@@ -102,7 +115,7 @@ class Dispatcher:
         try:
             async with asyncio.TaskGroup() as tasks:
                 writes = tasks.create_task(journal.run(), name=f"journal:{self._group}")
-                passes = tasks.create_task(self._passes(journal, leadership, term), name=f"passes:{self._group}")
+                passes = tasks.create_task(self._passes(_Lead(leadership, term, journal)), name=f"passes:{self._group}")
                 await leadership.lost.wait()
                 # Before the lease ends: the next leader may already be reading the journal.
                 await cancel_and_wait(passes)
@@ -120,7 +133,7 @@ class Dispatcher:
             raise Unavailable("etcd holds no incarnation: the controller has not set this cluster up yet")
         return value.decode()
 
-    async def _passes(self, journal: Journal, leadership: Leadership, term: Term) -> None:
+    async def _passes(self, lead: _Lead) -> None:
         """Keep one task for each transfer of the group, as the config says now."""
         running: dict[str, asyncio.Task[None]] = {}
         async with asyncio.TaskGroup() as tasks:
@@ -130,29 +143,29 @@ class Dispatcher:
                     await cancel_and_wait(running.pop(id))
                 # One that ended by itself saw its transfer leave the config, which may have come back since.
                 for id in sorted(id for id in wanted if id not in running or running[id].done()):
-                    work = self._transfer(id, journal, leadership, term)
+                    work = self._transfer(id, lead)
                     running[id] = tasks.create_task(work, name=f"transfer:{id}")
 
-    async def _transfer(self, id: str, journal: Journal, leadership: Leadership, term: Term) -> None:
+    async def _transfer(self, id: str, lead: _Lead) -> None:
         """Make pass after pass of one transfer."""
 
         async def commit(puts: Mapping[str, Record], forgets: tuple[str, ...]) -> None:
             try:
-                await journal.commit(id, puts, forgets)
+                await lead.journal.commit(id, puts, forgets)
             except LeadershipLost as error:
-                leadership.end(error.message)  # The journal may know before the election's watch does.
+                lead.leadership.end(error.message)  # The journal may know before the election's watch does.
                 raise
 
-        await self._load(id, journal)
-        failures = 0
-        for number in itertools.count():
+        await self._load(id, lead.journal)
+        failures, is_swept = 0, False
+        while True:
             began = boottime()
             spec = self._config.value.transfers.get(id)
             if spec is None:
                 return  # Taken out of the config.
-            leadership.check()
-            deadline = leadership.deadline_s
-            problem = await self._pass(id, journal.open_records(id), term, deadline, commit, first=number == 0)
+            lead.leadership.check()
+            problem = await self._pass(id, spec, lead, commit, sweep=not is_swept)
+            is_swept = is_swept or not problem
             failures = failures + 1 if problem else 0
             if problem:
                 self._log.warning("pass failed", transfer=id, failures=failures, reason=problem)
@@ -169,20 +182,20 @@ class Dispatcher:
         except TimeoutError:
             pass
 
-    async def _pass(
-        self, id: str, records: Mapping[str, Record], term: Term, deadline: float, commit: Commit, *, first: bool
-    ) -> str:
+    async def _pass(self, id: str, spec: TransferSpec, lead: _Lead, commit: Commit, *, sweep: bool) -> str:
         """Make one pass. Returns why it failed as a whole, or nothing. The border where a run's failure ends."""
         try:
             result = await self._make_pass(
                 transfer=id,
                 group=self._group,
-                term=term,
-                deadline=deadline,
-                records=records,
-                sweep=first,
+                term=lead.term,
+                deadline=lead.leadership.deadline_s,
+                records=lead.journal.open_records(id),
+                ledger={} if spec.delete_source else lead.journal.ledger(id),
+                sweep=sweep,
                 commit=commit,
             )
+            await lead.journal.forget_sources(id, result.gone)
         except LeadershipLost:
             raise
         except MftError as error:

@@ -8,7 +8,7 @@ and a transaction that was repeated cannot overwrite what followed its first cop
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import structlog
@@ -20,7 +20,7 @@ from mft.errors import Conflict, LeadershipLost, MftError, Unavailable
 from mft.etcd.kv import Kv
 from mft.etcd.ops import Condition, Delete, Get, Put, create_revision, mod_revision, value
 from mft.etcd.records import KeyValue
-from mft.model.delivery import Record, Term
+from mft.model.delivery import Kept, LedgerEntry, Record, Term
 
 RECORDS_PER_TXN_MAX = 60
 """Records in one transaction. etcd takes 128 operations; a delivery may need two."""
@@ -29,14 +29,19 @@ _RETRY_S_FIRST, _RETRY_S_MOST = 0.05, 1.0
 
 _encode = json.Encoder().encode
 _decode = json.Decoder(Record).decode
+_decode_entry = json.Decoder(LedgerEntry).decode
 
 
 class _Write(NamedTuple):
-    """One record to be written; `record` None: to be removed."""
+    """One key to be written; `value` None: to be removed."""
 
     key: str
-    record: Record | None
+    value: bytes | None
     done: asyncio.Future[None]
+    ledger_key: str = ""
+    """Of a source that is kept: the ledger's entry, which must not have changed either."""
+    entry: bytes | None = None
+    """What the ledger is to say, in the same transaction."""
 
 
 class Journal:
@@ -49,12 +54,13 @@ class Journal:
         self._leader_key = leader_key
         self._revisions: dict[str, int] = {}
         self._records: dict[str, dict[str, Record]] = {}
+        self._ledgers: dict[str, dict[str, Kept]] = {}
         self._queue: asyncio.Queue[_Write] = asyncio.Queue(_QUEUE_MAX)
         self._is_open = True
         self._log = structlog.get_logger()
 
     async def load(self, transfer: str) -> None:
-        """Read a transfer's open records; from then on this object knows them, for it alone may write them.
+        """Read a transfer's open records and its ledger; from then on this object knows them, for it alone writes them.
 
         Raises:
             Unavailable: etcd cannot be reached.
@@ -64,11 +70,20 @@ class Journal:
         for kv in (await self._kv.get_prefix(prefix)).kvs:
             self._revisions[kv.key] = kv.mod_revision
             records[kv.key.removeprefix(prefix)] = _decode(kv.value)
-        self._records[transfer] = records
+        ledger = {}
+        for kv in (await self._kv.get_prefix(self._keys.ledger(transfer))).kvs:
+            self._revisions[kv.key] = kv.mod_revision
+            entry = _decode_entry(kv.value)
+            ledger[entry.path] = entry.source
+        self._records[transfer], self._ledgers[transfer] = records, ledger
 
     def open_records(self, transfer: str) -> Mapping[str, Record]:
         """Give delivery → record, as last committed."""
         return dict(self._records[transfer])
+
+    def ledger(self, transfer: str) -> Mapping[str, Kept]:
+        """Give kept source → as it was when it was delivered."""
+        return dict(self._ledgers[transfer])
 
     async def commit(self, transfer: str, puts: Mapping[str, Record], forgets: tuple[str, ...]) -> None:
         """Write these records and remove those; return when etcd has agreed to all of them.
@@ -78,15 +93,21 @@ class Journal:
             Conflict: a record is not as this term left it.
         """
         wanted: dict[str, Record | None] = {**puts, **dict.fromkeys(forgets)}
-        done = [await self._enqueue(self._keys.record(transfer, id), record) for id, record in wanted.items()]
-        for outcome in await asyncio.gather(*done, return_exceptions=True):
-            if isinstance(outcome, BaseException):
-                raise outcome
+        await self._write_all([self._record_write(transfer, id, record) for id, record in wanted.items()])
         for id, record in wanted.items():
             if record is None:
                 self._records[transfer].pop(id, None)
-            else:
-                self._records[transfer][id] = record
+                continue
+            self._records[transfer][id] = record
+            if record.kept is not None and record.state == "done":
+                self._ledgers[transfer][record.name] = record.kept
+
+    async def forget_sources(self, transfer: str, paths: Sequence[str]) -> None:
+        """Remove what the ledger says of sources that are no longer there. Raises as `commit` does."""
+        known = [path for path in paths if path in self._ledgers[transfer]]
+        await self._write_all([_Write(self._keys.ledger_entry(transfer, path), None, _future()) for path in known])
+        for path in known:
+            self._ledgers[transfer].pop(path, None)
 
     async def run(self) -> None:
         """Write what is asked for, as much in one transaction as has gathered; until cancelled."""
@@ -109,12 +130,31 @@ class Journal:
                 left.append(self._queue.get_nowait())
             _fail([*batch, *left], LeadershipLost("this node has stopped leading"))
 
-    async def _enqueue(self, key: str, record: Record | None) -> asyncio.Future[None]:
-        if not self._is_open:
-            raise LeadershipLost("this node has stopped leading")
-        write = _Write(key, record, asyncio.get_running_loop().create_future())
-        await self._queue.put(write)
-        return write.done
+    def _record_write(self, transfer: str, id: str, record: Record | None) -> _Write:
+        """Make the write of a record. `intent` and `done` of a kept source compare the ledger, `done` also writes it.
+
+        A record begins with `intent`, so "there is no record" is true again once it is forgotten: without the ledger a
+        transaction that comes late would open a delivery a second time.
+        """
+        key = self._keys.record(transfer, id)
+        if record is None:
+            return _Write(key, None, _future())
+        value = _encode(record)
+        if record.kept is None or record.state == "uncertain":
+            return _Write(key, value, _future())
+        entry = _encode(LedgerEntry(path=record.name, source=record.kept, delivery=id))
+        ledger_key = self._keys.ledger_entry(transfer, record.name)
+        return _Write(key, value, _future(), ledger_key, entry if record.state == "done" else None)
+
+    async def _write_all(self, writes: Sequence[_Write]) -> None:
+        """Queue the writes and wait until each is settled; raise the first error."""
+        for write in writes:
+            if not self._is_open:
+                raise LeadershipLost("this node has stopped leading")
+            await self._queue.put(write)
+        for outcome in await asyncio.gather(*(write.done for write in writes), return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     async def _write(self, batch: list[_Write]) -> list[_Write]:
         """Make one transaction of the batch. Returns the writes that are certainly not applied and may be tried again.
@@ -122,11 +162,12 @@ class Journal:
         Raises:
             LeadershipLost: the term has ended.
         """
+        compared = [key for write in batch for key in (write.key, write.ledger_key) if key]
         conditions = [
             *self._term_holds(),
-            *(mod_revision(write.key) == self._revisions.get(write.key, 0) for write in batch),
+            *(mod_revision(key) == self._revisions.get(key, 0) for key in compared),
         ]
-        operations = [_operation(write) for write in batch]
+        operations = [operation for write in batch for operation in _operations(write)]
         try:
             result = await self._kv.txn(when=conditions, then=operations)
         except Unavailable as error:
@@ -143,7 +184,9 @@ class Journal:
         for wait_s in backoff(_RETRY_S_FIRST, _RETRY_S_MOST):
             try:
                 result = await self._kv.txn(
-                    when=self._term_holds(), then=[Get(write.key) for write in batch], idempotent=True
+                    when=self._term_holds(),
+                    then=[Get(key) for write in batch for key in (write.key, write.ledger_key or write.key + "/none")],
+                    idempotent=True,
                 )
                 break
             except Unavailable:
@@ -152,8 +195,12 @@ class Journal:
             raise LeadershipLost("another term has begun")
         again = []
         for index, write in enumerate(batch):
-            kv = result.listing(index).kv
-            match self._became(write, kv.value if kv else None, kv.mod_revision if kv else 0):
+            kv, entry = result.listing(2 * index).kv, result.listing(2 * index + 1).kv
+            became = self._became(write, kv.value if kv else None, kv.mod_revision if kv else 0)
+            seen = self._revisions.get(write.ledger_key, 0)
+            if became == "untouched" and write.ledger_key and (entry.mod_revision if entry else 0) != seen:
+                became = "foreign"
+            match became:
                 case "applied":
                     self._settled(write, kv.mod_revision if kv else 0)
                 case "untouched":
@@ -169,7 +216,9 @@ class Journal:
         That may be an operator, or the leader of another group to which the transfer has just been moved.
         """
         transfer, _, delivery = key.removeprefix(self._keys.journals).partition("/")
-        if kv is None:
+        if not key.startswith(self._keys.journals):
+            self._revisions[key] = kv.mod_revision if kv else 0
+        elif kv is None:
             self._revisions.pop(key, None)
             self._records[transfer].pop(delivery, None)
         else:
@@ -178,19 +227,20 @@ class Journal:
 
     def _became(self, write: _Write, value: bytes | None, revision: int) -> Literal["applied", "untouched", "foreign"]:
         """Conclude from what stands in etcd now whether a write was applied; pure."""
-        if value == (None if write.record is None else _encode(write.record)) and revision != self._revisions.get(
-            write.key, 0
-        ):
+        seen = self._revisions.get(write.key, 0)
+        if value == write.value and revision != seen:
             return "applied"
-        if revision == self._revisions.get(write.key, 0):
-            return "applied" if write.record is None and revision == 0 else "untouched"
+        if revision == seen:
+            return "applied" if write.value is None and revision == 0 else "untouched"
         return "foreign"
 
     def _settled(self, write: _Write, revision: int) -> None:
-        if write.record is None:
+        if write.value is None:
             self._revisions.pop(write.key, None)
         else:
             self._revisions[write.key] = revision
+        if write.entry is not None:
+            self._revisions[write.ledger_key] = revision
         if not write.done.done():
             write.done.set_result(None)
 
@@ -203,18 +253,28 @@ class Journal:
 
 def _batch(writes: list[_Write]) -> tuple[list[_Write], list[_Write]]:
     """Divide into what can go in one transaction, no key twice, and what is left for the next."""
-    batch: dict[str, _Write] = {}
-    left = []
+    batch: list[_Write] = []
+    left: list[_Write] = []
+    taken: set[str] = set()
     for write in writes:
-        if write.key in batch or len(batch) == RECORDS_PER_TXN_MAX:
+        keys = {write.key, write.ledger_key} - {""}
+        if keys & taken or len(batch) == RECORDS_PER_TXN_MAX:
             left.append(write)
         else:
-            batch[write.key] = write
-    return list(batch.values()), left
+            batch.append(write)
+        taken |= keys  # Also of those left: what follows under one key must not overtake.
+    return batch, left
 
 
-def _operation(write: _Write) -> Put | Delete:
-    return Delete(write.key) if write.record is None else Put(write.key, _encode(write.record))
+def _operations(write: _Write) -> list[Put | Delete]:
+    written: list[Put | Delete] = [Delete(write.key) if write.value is None else Put(write.key, write.value)]
+    if write.entry is not None:
+        written.append(Put(write.ledger_key, write.entry))
+    return written
+
+
+def _future() -> asyncio.Future[None]:
+    return asyncio.get_running_loop().create_future()
 
 
 def _fail(writes: list[_Write], error: MftError) -> None:

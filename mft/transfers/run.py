@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import NamedTuple
 
-from mft.errors import LeadershipLost, MftError, NotFound, Unavailable
+from mft.errors import Exhausted, LeadershipLost, MftError, NotFound, Unavailable
 from mft.events import catalogue
-from mft.model.delivery import Record, term_mark
+from mft.model.delivery import LEDGER_ENTRIES_MAX, Record, term_mark
 from mft.transfers.delivery import RunContext, deliver
 from mft.transfers.remotes.base import Entry, join
-from mft.transfers.taking import Stability, Taken, delivery_prefix, find_taken, is_wanted, new_delivery, take
+from mft.transfers.taking import (
+    Stability,
+    Taken,
+    delivery_prefix,
+    find_taken,
+    identity,
+    is_wanted,
+    new_delivery,
+    take,
+)
+
+GONE_SOURCES_MAX = 1000
+"""Vanished sources that one pass reports, so that the answer stays small; the next pass reports more."""
 
 
 class Tally:
@@ -21,6 +34,8 @@ class Tally:
     def __init__(self) -> None:
         self.delivered = 0
         self.failed = 0
+        self.gone: tuple[str, ...] = ()
+        """Sources that the ledger knows and that are no longer there; at most a batch of them each pass."""
 
 
 class _Names:
@@ -67,7 +82,7 @@ async def run_pass(
         async with asyncio.TaskGroup() as tasks:
             for number in range(context.spec.parallel_files):
                 tasks.create_task(_deliver_all(context, queue, tally), name=f"deliver:{context.transfer}:{number}")
-            async for taken, record in _work(context, records, stability):
+            async for taken, record in _work(context, records, stability, tally):
                 await queue.put(_Item(taken, record, *names.enter(taken.name)))
             for _ in range(context.spec.parallel_files):
                 await queue.put(None)
@@ -101,7 +116,7 @@ async def sweep_temp(context: RunContext, records: Mapping[str, Record]) -> None
 
 
 async def _work(
-    context: RunContext, records: Mapping[str, Record], stability: Stability
+    context: RunContext, records: Mapping[str, Record], stability: Stability, tally: Tally
 ) -> AsyncIterator[tuple[Taken, Record | None]]:
     """Yield the deliveries to make: the open ones, those taken without a record, then newly taken sources."""
     folder, interval_s = context.spec.source_path, context.spec.stable_interval_s
@@ -117,15 +132,49 @@ async def _work(
             yield taken, record
     known = {taken.delivery for taken in found}
     for delivery, record in records.items():
-        if delivery not in known:
+        if record.kept is not None and not _is_held(context, record):
+            yield Taken(delivery, record.name, is_kept=True), record
+        elif record.kept is None and delivery not in known:
             # Its source was removed, so it was done; only the record is left.
             yield Taken(delivery, record.name), record
+    if not context.spec.delete_source:
+        async for kept in _kept(context, records, stability, tally):
+            yield kept, None
+        return
     async for entry in context.source.scan(folder):
         if is_wanted(entry, context.spec) and _is_stable(stability, entry.name, entry, interval_s):
             context.permit.check()
             newly = await take(context.source, folder, entry, new_delivery(context.transfer, time.time()))
             if newly is not None:
                 yield newly, None
+
+
+async def _kept(
+    context: RunContext, records: Mapping[str, Record], stability: Stability, tally: Tally
+) -> AsyncIterator[Taken]:
+    """Yield the sources that stay and that the ledger does not know as they are now.
+
+    One with an open record waits for the next pass, when the ledger knows what became of it.
+    """
+    ledger = dict(context.ledger)
+    is_open = {record.name for record in records.values() if record.kept is not None}
+    room = LEDGER_ENTRIES_MAX - len(ledger)
+    async for entry in context.source.scan(context.spec.source_path):
+        if not is_wanted(entry, context.spec):
+            continue
+        known = ledger.pop(entry.name, None)
+        if known == identity(entry) or entry.name in is_open:
+            continue
+        if not _is_stable(stability, entry.name, entry, context.spec.stable_interval_s):
+            continue
+        if known is None and room <= 0:
+            raise Exhausted(
+                f"the ledger is full: {LEDGER_ENTRIES_MAX} kept sources are delivered; archive some, or delete sources"
+            )
+        room -= known is None
+        context.permit.check()
+        yield Taken(new_delivery(context.transfer, time.time()), entry.name, entry, is_kept=True)
+    tally.gone = tuple(itertools.islice(ledger, GONE_SOURCES_MAX))
 
 
 def _is_stable(stability: Stability, path: str, entry: Entry | None, interval_s: float) -> bool:

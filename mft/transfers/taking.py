@@ -12,7 +12,7 @@ import secrets
 from typing import NamedTuple
 
 from mft.errors import NotFound
-from mft.model.delivery import TAKEN_FOLDER
+from mft.model.delivery import TAKEN_FOLDER, Kept
 from mft.model.transfers import TransferSpec
 from mft.transfers.remotes.base import Entry, Remote, join
 
@@ -30,10 +30,12 @@ class Taken(NamedTuple):
     name: str
     seen: Entry | None = None
     """As it was listed; what is read must be just that. None: only a record of it was found."""
+    is_kept: bool = False
+    """It stays where it is, instead of being taken."""
 
     def path(self, folder: str) -> str:
         """Where it stands, given the transfer's source folder."""
-        return join(folder, TAKEN_FOLDER, self.delivery, self.name)
+        return join(folder, self.name) if self.is_kept else join(folder, TAKEN_FOLDER, self.delivery, self.name)
 
 
 def delivery_prefix(transfer: str) -> str:
@@ -77,6 +79,11 @@ class Stability:
 def is_wanted(entry: Entry, spec: TransferSpec) -> bool:
     """Say whether the transfer's filter wants this entry; hidden files and all that is no plain file never."""
     return entry.is_file and not entry.name.startswith(".") and fnmatch.fnmatchcase(entry.name, spec.source_filter)
+
+
+def identity(entry: Entry) -> Kept:
+    """Say what the ledger compares of a kept source."""
+    return Kept(entry.size_bytes, entry.mtime, entry.inode)
 
 
 async def find_taken(source: Remote, transfer: str, folder: str) -> list[Taken]:

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from mft.model.config import Config
-from mft.model.delivery import Record
+from mft.model.delivery import Kept, Record
 
 HEADER_BYTES = 4
 FRAME_READ_BYTES = 1024 * 1024
@@ -84,6 +84,8 @@ class Run(Frame, frozen=True, kw_only=True):
     deadline: float
     records: dict[str, Record]
     """Delivery → its record, for all deliveries of this transfer that have one."""
+    ledger: dict[str, Kept] = {}
+    """Kept source → as it was when it was delivered; empty where sources are removed."""
     sweep: bool = False
     """First remove temp files of earlier terms that no record names."""
 
@@ -163,6 +165,8 @@ class Ran(Frame, frozen=True, kw_only=True):
     run: int
     delivered: int = 0
     failed: int = 0
+    gone: tuple[str, ...] = ()
+    """Kept sources that are no longer there, so that the ledger may forget them."""
     error: str = ""
     cancelled: bool = False
 

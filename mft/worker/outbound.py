@@ -163,7 +163,16 @@ class OutboundWorker:
             error = str(failure)
         finally:
             del self._runs[order.run]
-        self._send(Ran(run=order.run, delivered=tally.delivered, failed=tally.failed, error=error, cancelled=cancelled))
+        self._send(
+            Ran(
+                run=order.run,
+                delivered=tally.delivered,
+                failed=tally.failed,
+                gone=tally.gone,
+                error=error,
+                cancelled=cancelled,
+            )
+        )
 
     async def _pass(self, order: Run, journal: FrameJournal, permit: Permit, tally: Tally) -> None:
         config = self._config.value
@@ -184,6 +193,7 @@ class OutboundWorker:
             permit=permit,
             journal=journal,
             emit=self._emit,
+            ledger=order.ledger,
         )
         try:
             await run_pass(context, order.records, self._stable(order.transfer), tally, sweep=order.sweep)

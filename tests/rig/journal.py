@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mft.errors import MftError
-from mft.model.delivery import Record
+from mft.model.delivery import Kept, Record
 
 Told = list[tuple[str, str]]
 
@@ -15,6 +15,8 @@ class MemoryJournal:
 
     def __init__(self, records: dict[str, Record] | None = None) -> None:
         self.records = dict(records or {})
+        self.ledger: dict[str, Kept] = {}
+        """Kept source → as it was when it was delivered; written with `done`, as the real journal does."""
         self.told: Told = []
         """Each write: delivery, and the state (or `forget`)."""
         self.before: Callable[[str, str], MftError | None] = lambda _delivery, _state: None
@@ -26,6 +28,8 @@ class MemoryJournal:
         """Write this record."""
         self._may(self.before, delivery, record.state)
         self.records[delivery] = record
+        if record.kept is not None and record.state == "done":
+            self.ledger[record.name] = record.kept
         self.told.append((delivery, record.state))
         self._may(self.after, delivery, record.state)
 

@@ -19,6 +19,8 @@ class Entry(NamedTuple):
     """Seconds since 1970, by the remote's clock."""
     is_file: bool
     is_folder: bool
+    inode: int = 0
+    """On local storage; 0 where the remote tells none."""
 
 
 class Remote(Protocol):

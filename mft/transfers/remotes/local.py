@@ -137,7 +137,7 @@ def _batch(listing: Iterator[os.DirEntry[str]]) -> list[Entry]:
 
 def _entry(name: str, status: os.stat_result) -> Entry:
     mode = status.st_mode
-    return Entry(name, status.st_size, status.st_mtime, stat.S_ISREG(mode), stat.S_ISDIR(mode))
+    return Entry(name, status.st_size, status.st_mtime, stat.S_ISREG(mode), stat.S_ISDIR(mode), status.st_ino)
 
 
 def _write_whole(descriptor: int, piece: bytes) -> None:

@@ -81,6 +81,7 @@ class Bench:
             permit=self.permit,
             journal=self.journal,
             emit=lambda event, fields: self.events.append((event, fields)),
+            ledger=dict(self.journal.ledger),
         )
 
     async def remote(self) -> Remote:

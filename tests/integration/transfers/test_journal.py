@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mft.cluster.keys import Keys
 from mft.errors import Conflict, LeadershipLost
 from mft.etcd.beside import beside
 from mft.etcd.client import EtcdClient
-from mft.model.delivery import Record, Term
+from mft.model.delivery import Kept, LedgerEntry, Record, State, Term
 from mft.transfers.journal import RECORDS_PER_TXN_MAX, Journal
 from tests.rig.etcd import Etcd, run_etcd
 from tests.rig.waiting import eventually
@@ -163,3 +164,38 @@ async def test_a_lost_answer_is_settled_once(tmp_path: Path) -> None:
         assert set(revisions) == {f"n{n}" for n in range(90)}
         assert {version for _, version in revisions.values()} == {1}
         assert set(journal.open_records("t")) == set(revisions)
+
+
+def kept(state: State, size_bytes: int = 3) -> Record:
+    return Record(state=state, name="a.csv", names=("temp",), kept=Kept(size_bytes, 5.25, 9))
+
+
+async def test_done_and_ledger_are_one_write(desk: Desk) -> None:
+    """Goal: a kept source is never done without the ledger knowing. Method: write `done`; compare mod revisions."""
+    journal = await desk.begin_term()
+    async with beside(journal.run(), name="journal"):
+        await journal.commit("t", {"d1": kept("intent")}, ())
+        assert journal.ledger("t") == {}
+        await journal.commit("t", {"d1": kept("done")}, ())
+        entry = (await desk.client.kv.get(desk.keys.ledger_entry("t", "a.csv"))).kv
+        assert entry is not None
+        assert entry.mod_revision == (await desk.revisions())["d1"][0]
+        await journal.commit("t", {}, ("d1",))
+        assert journal.ledger("t") == {"a.csv": Kept(3, 5.25, 9)}
+    later = await desk.begin_term()
+    assert later.ledger("t") == {"a.csv": Kept(3, 5.25, 9)}
+    async with beside(later.run(), name="journal"):
+        await later.forget_sources("t", ["a.csv", "never-there"])
+        assert (await desk.client.kv.get_prefix(desk.keys.ledger("t"))).kvs == ()
+        await later.commit("t", {"d2": kept("intent", 4)}, ())
+
+
+async def test_a_record_that_missed_the_ledger_is_refused(desk: Desk) -> None:
+    """Goal: no delivery of a kept source begins over a newer ledger. Method: change the entry behind the journal."""
+    journal = await desk.begin_term()
+    entry = LedgerEntry(path="a.csv", source=Kept(3, 5.25, 9), delivery="d0")
+    await desk.client.kv.put(desk.keys.ledger_entry("t", "a.csv"), msgspec.json.encode(entry))
+    async with beside(journal.run(), name="journal"):
+        with pytest.raises(Conflict):
+            await journal.commit("t", {"late": kept("intent")}, ())
+        assert await desk.revisions() == {}
