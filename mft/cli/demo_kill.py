@@ -22,6 +22,9 @@ _FREEZE_S_MAX = 0.3
 """Far below what a node may lag before it gives up leading; a longer look is no look."""
 _FREEZES_MAX = 150
 """Tries to meet the wanted state; then any delivery in flight will do."""
+_HUNT_S_MAX = 60.0
+"""How long the uploads through the leader and the wait for a delivery in flight may take together."""
+_LOOK_EVERY_S = 0.02
 _RUN_ON_S = 0.005, 0.04
 """Bounds of the time between two freezes, in which the deliveries go on."""
 _MARGIN = 10
@@ -64,12 +67,18 @@ class Killer:
         `uploads` is node → all uploads through it; those through the leader are let finish first, for they would fail.
 
         Raises:
-            MftError: too few files were left before any delivery was in flight.
+            MftError: too few files were left before any delivery was in flight, or none ever was.
         """
+        deadline = time.monotonic() + _HUNT_S_MAX
         freezes = 0
         while True:
-            leader = await self._leader_without_uploads(uploads)
+            leader = await self._leader_without_uploads(uploads, deadline)
             freezes += 1
+            if time.monotonic() > deadline:
+                said = self._cluster.nodes[leader].last_line()
+                raise MftError(
+                    f"no delivery was found in flight within {_HUNT_S_MAX:.0f} s; node {leader} says: {said}"
+                )
             left = undelivered()
             if left < undelivered_least:
                 raise MftError(f"only {left} files were left to be delivered, before the leader could be killed")
@@ -80,12 +89,14 @@ class Killer:
             self._cluster.nodes[leader].signal_tree(signal.SIGCONT)
             await asyncio.sleep(self._draw.uniform(*_RUN_ON_S))
 
-    async def _leader_without_uploads(self, uploads: Mapping[str, asyncio.Task[None]]) -> str:
+    async def _leader_without_uploads(self, uploads: Mapping[str, asyncio.Task[None]], deadline: float) -> str:
         while True:
             leader = (await self._look()).leader
             if leader in uploads and uploads[leader].done():
                 return leader
-            await asyncio.wait([uploads[leader]] if leader in uploads else uploads.values(), timeout=0.05)
+            if time.monotonic() > deadline:
+                raise MftError(f"the uploads through the leading node took more than {_HUNT_S_MAX:.0f} s")
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _freeze(self, leader: str) -> Moment | None:
         """Freeze all processes of the node and look. None: what is seen is not what a kill would leave behind."""

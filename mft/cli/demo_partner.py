@@ -148,7 +148,7 @@ class Partner:
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
         self.port = port
-        self.user = pwd.getpwuid(os.getuid()).pw_name
+        self.user = _user_name()
         self.inbox = folder / "home" / INBOX
         self.consumer = Consumer(self.inbox, folder / "taken")
 
@@ -183,6 +183,13 @@ async def run_partner(folder: Path, log: Path) -> AsyncIterator[Partner]:
             consumer = tasks.create_task(partner.consumer.run(), name="consumer")
             yield partner
             consumer.cancel()
+
+
+def _user_name() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError as error:
+        raise Unavailable(f"user id {os.getuid()} has no name on this machine, so sshd lets nobody log in") from error
 
 
 def make_key(path: Path, comment: str) -> None:

@@ -51,9 +51,13 @@ class Program:
             Unavailable: it has ended; with the last line that it said.
         """
         if not self.is_running:
-            lines = self.log.read_text("utf-8", "replace").strip().splitlines() or ["it said nothing"]
-            raise Unavailable(f"{self.name} ended with status {self._process.returncode}: {lines[-1]}")
+            raise Unavailable(f"{self.name} ended with status {self._process.returncode}: {self.last_line()}")
         return True
+
+    def last_line(self) -> str:
+        """Give the last line that the program said."""
+        lines = self.log.read_text("utf-8", "replace").strip().splitlines()
+        return lines[-1] if lines else "nothing"
 
     def tree(self) -> list[int]:
         """List the living processes of this program: its descendants, and whoever is of its session; parents first."""

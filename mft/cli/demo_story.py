@@ -102,7 +102,7 @@ class Story:
             await self._get_ready(cluster, partner, view)
             ready_s = time.monotonic() - self._began
             killing = await self._upload_and_kill(cluster, partner, etcd, files, view)
-            failover_s = await self._see_failover(partner, killing, view)
+            failover_s = await self._see_failover(cluster, partner, killing, view)
             await self._finish(cluster, partner, etcd)
             watching.cancel()
             received = await asyncio.to_thread(partner.consumer.compare, {file.name: file.sha256 for file in files})
@@ -180,7 +180,7 @@ class Story:
         assert self._consumer is not None
         return len(self._uploaded - self._consumer.names())
 
-    async def _see_failover(self, partner: Partner, killing: Killing, view: View) -> float:
+    async def _see_failover(self, cluster: Cluster, partner: Partner, killing: Killing, view: View) -> float:
         """Wait for the first delivery by another node; return the seconds since the kill."""
         deadline = killing.at + _FAILOVER_S_MAX
         while time.monotonic() < deadline:
@@ -192,7 +192,8 @@ class Story:
                 view.step(f"node {other} delivers, {failover_s:.1f} s after the kill")
                 return failover_s
             await asyncio.sleep(_LOOK_EVERY_S)
-        raise MftError(f"no delivery followed within {_FAILOVER_S_MAX:.0f} s after the leader was killed")
+        said = "; ".join(f"{program.name} says: {program.last_line()}" for program in cluster.nodes.values())
+        raise MftError(f"no delivery followed within {_FAILOVER_S_MAX:.0f} s after the leader was killed; {said}")
 
     async def _finish(self, cluster: Cluster, partner: Partner, etcd: EtcdClient) -> None:
         """Wait until nothing is on its way any more, and then for what must not come."""
