@@ -69,6 +69,8 @@ class Reconciler:
         changes = plan({id: spec.listener for id, spec in self._running.items()}, wanted)
         for id in changes.stop:
             self._stop(id)
+        # What is not of the listener's identity changes without a restart: `drain_s` at a later stop, for one.
+        self._running = {id: wanted[id] for id in self._running}
         problems: dict[str, str] = {}
         for id in changes.start:
             problem = self._start(id, wanted[id])

@@ -165,14 +165,15 @@ class Cluster:
         if self.etcd is None:
             self.controller.launch()
         else:
-            await asyncio.gather(self._init(), self.etcd.start(), self.partner.start())
+            await asyncio.gather(self.begin_home(), self.etcd.start(), self.partner.start())
             self.controller.launch()
         for name in names:
             self.node(name).launch()
         with self.controller.explained():
             await eventually(self.answers, READY_LIMIT_S, what="the controller answers", every_s=0.1)
 
-    async def _init(self) -> None:
+    async def begin_home(self) -> None:
+        """Make the cluster's keys, as `mft-controller init` does."""
         process = await asyncio.create_subprocess_exec(
             *(program("mft-controller"), "init", "--data", str(self.folder / "ctl")),
             env=clean_environment(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from pathlib import Path
@@ -35,7 +36,7 @@ async def _use(session: HeldSession, cluster: Cluster, name: str) -> None:
     source.write_bytes(name.encode() * 5000)
     await session.do(f"put {source} {name}")
     await session.do(f"get {name} {back}")
-    await eventually(lambda: back.exists() and back.read_bytes() == source.read_bytes(), what="file came back")
+    await eventually(lambda: back.exists() and back.read_bytes() == source.read_bytes(), 30, what="file came back")
     assert session.alive()
 
 
@@ -89,6 +90,36 @@ async def test_changes_are_live_and_drop_no_session(cluster: Cluster) -> None:
         assert await on_a.quit() == 0
         assert await on_b.quit() == 0
     print("live after, in seconds:", [round(each, 2) for each in took])
+
+
+async def test_an_upload_outlives_the_last_service(cluster: Cluster) -> None:
+    """Goal: removing a service lets open files be finished, also if it was the only one here.
+
+    Method: remove all services while OpenSSH's sftp, its bandwidth limited, uploads to one.
+    """
+    document = cluster.base()
+    document["services"]["main"]["drain_s"] = 60.0  # No more than the listener is looked at to restart a service.
+    await cluster.whole("a", version=await cluster.apply(document))
+    del document["services"], document["nodes"]["b"]["overrides"]
+    source, name = cluster.folder / "slow.src", "slow.dat"
+    source.write_bytes(b"slow" * 250_000)
+    (cluster.home / name).unlink(missing_ok=True)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(
+            sftp_batch(
+                cluster.ports["a"], "alice", [f"put {source} {name}"], key=cluster.partner.key, options=["-l", "2000"]
+            ),
+            name="upload",
+        )
+        await eventually(lambda: f"opened /{name} for writing" in cluster.log_of("a"), 30, what="the upload has begun")
+        await cluster.apply(document)
+
+        async def is_closed() -> bool:
+            return not await greets(cluster.ports["a"])
+
+        await eventually(is_closed, 30, what="nobody listens")
+    assert (cluster.home / name).read_bytes() == source.read_bytes()
+    await eventually(lambda: not cluster.nodes["a"].workers("inbound"), 40, what="no worker is kept for nothing")
 
 
 async def test_five_mistakes_are_five_errors_and_nothing_is_written(cluster: Cluster, eye: Eye) -> None:
@@ -155,14 +186,14 @@ async def test_a_taken_port_is_told_and_heals(cluster: Cluster) -> None:
             nodes = await cluster.listed()
             return "services.second" in nodes["b"].problems and nodes["b"].version_applied == version
 
-        await eventually(is_told, what="nodes list shows the problem", every_s=0.1)
+        await eventually(is_told, 30, what="nodes list shows the problem", every_s=0.1)
         shown = await cluster.admin("nodes", "list")
         assert f"127.0.0.1:{port}" in " ".join(shown.output.split()) or str(port) in shown.output
         await cluster.whole("a", version=version)
         listed = await cluster.listed()
         assert not listed["a"].problems
         assert listed["b"].state == "degraded"
-        await eventually(lambda: f'"id":{catalogue.COMPONENT_FAILED}' in cluster.log_of("b"), what="event of b")
+        await eventually(lambda: f'"id":{catalogue.COMPONENT_FAILED}' in cluster.log_of("b"), 30, what="event of b")
         assert await greets(cluster.ports["b"])
         assert await greets(cluster.ports["a"])
     await cluster.whole("a", "b", version=version)
@@ -179,7 +210,7 @@ async def test_each_instance_has_its_own_event_log(cluster: Cluster) -> None:
         def is_there(name: str = name) -> bool:
             return "in use" in cluster.log_of(name)
 
-        await eventually(is_there, what=f"event log of {name}")
+        await eventually(is_there, 30, what=f"event log of {name}")
         for line in cluster.log_of(name).splitlines():
             json.loads(line)
 
@@ -204,7 +235,7 @@ async def test_an_undefined_variable_is_rejected_there_alone(cluster: Cluster) -
             nodes = await cluster.listed()
             return bool(nodes["a"].version_applied == version and nodes["b"].version_rejected == version)
 
-        await eventually(is_rejected, what="a applies, b rejects", every_s=0.1)
+        await eventually(is_rejected, 30, what="a applies, b rejects", every_s=0.1)
     b = (await cluster.listed())["b"]
     assert "node.var.place" in b.reason
     assert 0 < b.version_applied <= version - 6
@@ -215,7 +246,7 @@ async def test_an_undefined_variable_is_rejected_there_alone(cluster: Cluster) -
     try:
         cluster.nodes["b"].kill()
         cluster.nodes["b"].launch()
-        await eventually(lambda: greets(cluster.ports["b"]), 20, what="b serves from its disk", every_s=0.1)
+        await eventually(lambda: greets(cluster.ports["b"]), 40, what="b serves from its disk", every_s=0.1)
         await sftp_batch(cluster.ports["b"], "alice", ["pwd"], key=cluster.partner.key)
     finally:
         cluster.etcd.resume()
@@ -240,7 +271,7 @@ async def test_a_foreign_signature_is_refused(cluster: Cluster) -> None:
             nodes = await cluster.listed()
             return all(nodes[name].version_rejected == number and nodes[name].reason for name in "ab")
 
-        await eventually(is_refused, what="both nodes refuse it", every_s=0.1)
+        await eventually(is_refused, 30, what="both nodes refuse it", every_s=0.1)
         nodes = await cluster.listed()
         assert {nodes[name].version_applied for name in "ab"} == {before}
         await sftp_batch(cluster.ports["a"], "alice", ["pwd"], key=cluster.partner.key)

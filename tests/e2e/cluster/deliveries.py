@@ -1,0 +1,28 @@
+"""What the tests of faults say of deliveries: that they are under way, and that each came once."""
+
+from __future__ import annotations
+
+from tests.rig.cluster import Cluster, Consumer, Eye
+from tests.rig.waiting import eventually
+
+DELIVERED_S_MAX = 60.0
+
+
+async def all_came_once(cluster: Cluster, eye: Eye, consumer: Consumer, names: list[str]) -> None:
+    """Wait until all came, nothing is open any more, and then check that each came once."""
+    await eventually(lambda: set(names) <= set(consumer.names), DELIVERED_S_MAX, what="all files came")
+
+    async def settled() -> bool:
+        return not await eye.records() and not any(path.is_file() for path in cluster.outgoing.rglob("*"))
+
+    await eventually(settled, DELIVERED_S_MAX, what="nothing is open", every_s=0.1)
+    consumer.look()
+    assert sorted(consumer.names) == sorted(names)
+
+
+def numbered(prefix: str, count: int) -> list[str]:
+    return [f"{prefix}-{number:03d}.dat" for number in range(count)]
+
+
+async def under_way(consumer: Consumer, count: int) -> None:
+    await eventually(lambda: len(consumer.took) >= count, DELIVERED_S_MAX, what=f"{count} files came", every_s=0.005)

@@ -1,0 +1,152 @@
+"""Programs and their parts are killed or told to end amid deliveries: nothing is lost, nothing comes twice."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+
+from tests.e2e.cluster.deliveries import all_came_once, numbered, under_way
+from tests.rig.cluster import TTL_S, Cluster, Consumer, Eye, all_ended, held_session
+from tests.rig.sftp import sftp_batch
+from tests.rig.waiting import eventually
+
+
+async def test_an_inbound_worker_dies(cluster: Cluster, eye: Eye) -> None:
+    """Goal: a worker's death drops its sessions and nothing else. Method: SIGKILL the inbound worker of the leader.
+
+    Another node's session, the lease and leadership stay, and new logins work at once.
+    """
+    leader = await eye.leader()
+    node, other = cluster.nodes[leader], "b" if leader == "a" else "a"
+    key = cluster.partner.key
+    agent, candidates = node.agent(), await eye.candidates()
+    async with (
+        held_session(cluster.ports[other], "alice", key) as stays,
+        held_session(cluster.ports[leader], "alice", key) as dies,
+    ):
+        (cluster.folder / "x").write_bytes(b"x")
+        for session, name in ((stays, "stays"), (dies, "dies")):
+            (cluster.home / name).unlink(missing_ok=True)
+            await session.do(f"put {cluster.folder / 'x'} {name}")
+            await eventually((cluster.home / name).exists, 30, what=f"session {name} works")
+        for pid in node.workers("inbound"):
+            os.kill(pid, signal.SIGKILL)
+        await sftp_batch(cluster.ports[leader], "alice", ["ls"], key=key)
+        await stays.do(f"put {cluster.folder / 'x'} stayed")
+        await eventually((cluster.home / "stayed").exists, 30, what="the other session works on")
+        await dies.do("ls")  # It waits for commands, and looks at its connection only then.
+        await eventually(lambda: not dies.alive(), 30, what="its own session ended")
+    assert node.agent() == agent
+    assert await eye.candidates() == candidates
+
+
+async def test_an_outbound_worker_dies(cluster: Cluster, eye: Eye, consumer: Consumer) -> None:
+    """Goal: its runs go on by the journal, in the same term. Method: SIGKILL it thrice while files are on their way."""
+    leader = await eye.leader()
+    node, agent = cluster.nodes[leader], cluster.nodes[leader].agent()
+    names = numbered("worker", 120)
+    cluster.give(*names)
+    for count in (10, 40, 80):
+        await under_way(consumer, count)
+        await asyncio.sleep(random.uniform(0, 0.05))
+        for pid in node.workers("outbound"):
+            os.kill(pid, signal.SIGKILL)
+    await all_came_once(cluster, eye, consumer, names)
+    assert node.agent() == agent
+    assert (await eye.candidates())[0] == leader
+
+
+async def test_the_agent_dies(cluster: Cluster, eye: Eye, consumer: Consumer) -> None:
+    """Goal: the other node leads long before the lease would have run out. Method: SIGKILL the leader's agent.
+
+    For its guardian ends what the agent left, gives the lease back, and starts an agent that serves again.
+    """
+    leader = await eye.leader()
+    node = cluster.nodes[leader]
+    names = numbered("agent", 100)
+    cluster.give(*names)
+    await under_way(consumer, 20)
+    left, agent = node.family()[1:], node.agent()
+    began = time.monotonic()
+    os.kill(agent, signal.SIGKILL)
+    other = await eye.leader(not_=leader)
+    took_s = time.monotonic() - began
+    assert other != leader
+    assert took_s < TTL_S - 1, "the lease was not given back"
+    await all_ended(left)
+    await all_came_once(cluster, eye, consumer, names)
+    await eventually(lambda: node.agent() not in {0, agent}, 40, what="the agent is back")
+    await cluster.whole(leader)
+    await sftp_batch(cluster.ports[leader], "alice", ["ls"], key=cluster.partner.key)
+    print(f"agent killed: the other node leads after {took_s:.2f} s")
+
+
+async def test_the_guardian_dies(cluster: Cluster, eye: Eye) -> None:
+    """Goal: nothing outlives the guardian. Method: SIGKILL it alone, on the node that does not lead."""
+    leader = await eye.leader()
+    node = cluster.nodes["b" if leader == "a" else "a"]
+    family = node.family()
+    assert len(family) >= 4
+    node.send(signal.SIGKILL)
+    await all_ended(family)
+    await node.ended()
+    assert await eye.leader() == leader
+
+
+async def test_the_whole_node_dies(cluster: Cluster, eye: Eye, consumer: Consumer) -> None:
+    """Goal: the other node goes on within the time to live and a second. Method: SIGKILL all of the leader."""
+    leader = await eye.leader()
+    names = numbered("node", 150)
+    cluster.give(*names)
+    await under_way(consumer, 30)
+    killed = time.monotonic()
+    cluster.nodes[leader].kill()
+    await asyncio.sleep(0.2)  # What the partner's server still had in hand.
+    before = len(consumer.took)
+    await eventually(lambda: len(consumer.took) > before, 4 * TTL_S, what="the other node delivers", every_s=0.01)
+    took_s = consumer.took[before][1] - killed
+    await all_came_once(cluster, eye, consumer, names)
+    print(f"node killed: next delivery after {took_s:.2f} s")
+    assert took_s <= TTL_S + 1 + 3, "failover"  # Three seconds more: a busy machine, not a promise.
+
+
+async def test_a_terminated_leader_hands_over(cluster: Cluster, eye: Eye, consumer: Consumer) -> None:
+    """Goal: a clean stop hands over at once, ends with 0 and leaves nothing. Method: SIGTERM amid deliveries."""
+    leader = await eye.leader()
+    node = cluster.nodes[leader]
+    names = numbered("term", 120)
+    cluster.give(*names)
+    await under_way(consumer, 20)
+    family, began = node.family(), time.monotonic()
+    node.send(signal.SIGTERM)
+    await eye.leader(not_=leader)
+    took_s = time.monotonic() - began
+    assert await node.ended() == 0
+    await all_ended(family, 0.5)
+    await all_came_once(cluster, eye, consumer, names)
+    print(f"SIGTERM: handed over after {took_s:.2f} s")
+    assert took_s < 2.0
+
+
+async def test_a_second_signal_ends_at_once(cluster: Cluster) -> None:
+    """Goal: who asks twice does not wait for sessions. Method: hold a session, SIGTERM, see it drain, SIGTERM again."""
+    node = cluster.nodes["b"]
+    async with held_session(cluster.ports["b"], "alice", cluster.partner.key) as session:
+        (cluster.home / "second").unlink(missing_ok=True)
+        await session.do(f"put {cluster.folder / 'config.json'} second")
+        await session.do("ls")
+        (cluster.folder / "y").write_bytes(b"y")
+        await session.do(f"put {cluster.folder / 'y'} y")
+        family = node.family()
+        node.send(signal.SIGTERM)
+        await eventually(lambda: "stopping" in node.text().rpartition("config in use")[2], 30, what="it drains")
+        began = time.monotonic()
+        node.send(signal.SIGTERM)
+        await node.ended()
+        await all_ended(family, 0.5)
+        took_s = time.monotonic() - began
+    print(f"second SIGTERM: ended after {took_s:.2f} s")
+    assert took_s < 4.0
