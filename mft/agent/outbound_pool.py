@@ -27,6 +27,8 @@ class _Running:
         self.worker = worker
         self.commit = commit
         self.result: asyncio.Future[Ran] = asyncio.get_running_loop().create_future()
+        self.is_over = False
+        """Whether nothing more is written for it: the next run may have begun from what the journal said until then."""
 
 
 class OutboundPool:
@@ -69,6 +71,7 @@ class OutboundPool:
             await self._end(running)
             raise
         finally:
+            running.is_over = True
             self._running.pop(order.run, None)
 
     def permit(self, deadline: float) -> None:
@@ -143,6 +146,8 @@ class OutboundPool:
 
     async def _commit(self, running: _Running, commit: Commit) -> None:
         try:
+            if running.is_over:
+                raise LeadershipLost("the run is over")
             await running.commit(commit)
             answer = Recorded(seq=commit.seq)
         except LeadershipLost as error:

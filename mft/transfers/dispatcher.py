@@ -18,7 +18,7 @@ from mft.model.config import Config
 from mft.model.delivery import Kept, Record, Term
 from mft.model.transfers import TransferSpec, leader_group_of
 from mft.transfers.journal import Journal
-from mft.transfers.schedule import next_pass
+from mft.transfers.schedule import SWEEP_FIRST, next_pass, next_sweep
 
 Commit = Callable[[Mapping[str, Record], tuple[str, ...]], Awaitable[None]]
 """Writes (puts, forgets) of one transfer to the journal, fenced."""
@@ -30,6 +30,11 @@ class PassResult(Protocol):
     @property
     def error(self) -> str:
         """Why the pass as a whole could not go on; empty if it could."""
+        ...
+
+    @property
+    def failed(self) -> int:
+        """How many files failed."""
         ...
 
     @property
@@ -157,15 +162,15 @@ class Dispatcher:
                 raise
 
         await self._load(id, lead.journal)
-        failures, is_swept = 0, False
+        failures, sweep = 0, SWEEP_FIRST
         while True:
             began = boottime()
             spec = self._config.value.transfers.get(id)
             if spec is None:
                 return  # Taken out of the config.
             lead.leadership.check()
-            problem = await self._pass(id, spec, lead, commit, sweep=not is_swept)
-            is_swept = is_swept or not problem
+            problem, files_failed = await self._pass(id, spec, lead, commit, sweep=began >= sweep.due)
+            sweep = next_sweep(sweep, began, problem, files_failed)
             failures = failures + 1 if problem else 0
             if problem:
                 self._log.warning("pass failed", transfer=id, failures=failures, reason=problem)
@@ -182,9 +187,14 @@ class Dispatcher:
         except TimeoutError:
             pass
 
-    async def _pass(self, id: str, spec: TransferSpec, lead: _Lead, commit: Commit, *, sweep: bool) -> str:
-        """Make one pass. Returns why it failed as a whole, or nothing. The border where a run's failure ends."""
+    async def _pass(self, id: str, spec: TransferSpec, lead: _Lead, commit: Commit, *, sweep: bool) -> tuple[str, int]:
+        """Make one pass. The border where a run's failure ends.
+
+        Returns why it failed as a whole, or nothing; and how many files failed.
+        """
         try:
+            # Else a write of the run before, whose worker has died, could come after this run has read the records.
+            await lead.journal.settled(id)
             result = await self._make_pass(
                 transfer=id,
                 group=self._group,
@@ -199,8 +209,8 @@ class Dispatcher:
         except LeadershipLost:
             raise
         except MftError as error:
-            return str(error)
-        return result.error
+            return str(error), 0
+        return result.error, result.failed
 
     async def _load(self, id: str, journal: Journal) -> None:
         for wait_s in backoff(0.1, 2.0):

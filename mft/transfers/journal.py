@@ -8,13 +8,14 @@ and a transaction that was repeated cannot overwrite what followed its first cop
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import structlog
 from msgspec import json
 
-from mft.aio import backoff
+from mft.aio import Latest, backoff
 from mft.cluster.keys import Keys
 from mft.errors import Conflict, LeadershipLost, MftError, Unavailable
 from mft.etcd.kv import Kv
@@ -56,6 +57,7 @@ class Journal:
         self._records: dict[str, dict[str, Record]] = {}
         self._ledgers: dict[str, dict[str, Kept]] = {}
         self._queue: asyncio.Queue[_Write] = asyncio.Queue(_QUEUE_MAX)
+        self._commits: Latest[Counter[str]] = Latest(Counter())
         self._is_open = True
         self._log = structlog.get_logger()
 
@@ -77,6 +79,12 @@ class Journal:
             ledger[entry.path] = entry.source
         self._records[transfer], self._ledgers[transfer] = records, ledger
 
+    async def settled(self, transfer: str) -> None:
+        """Return when no commit of this transfer is under way: what an earlier run began, a later one then knows."""
+        async for commits in self._commits.follow():
+            if not commits[transfer]:
+                return
+
     def open_records(self, transfer: str) -> Mapping[str, Record]:
         """Give delivery → record, as last committed."""
         return dict(self._records[transfer])
@@ -92,7 +100,18 @@ class Journal:
             LeadershipLost: the term has ended; nothing of this was or will be written.
             Conflict: a record is not as this term left it.
         """
-        wanted: dict[str, Record | None] = {**puts, **dict.fromkeys(forgets)}
+        self._count(transfer, 1)
+        try:
+            await self._commit(transfer, {**puts, **dict.fromkeys(forgets)})
+        finally:
+            self._count(transfer, -1)
+
+    def _count(self, transfer: str, more: int) -> None:
+        commits = self._commits.value
+        commits[transfer] += more
+        self._commits.set(commits)
+
+    async def _commit(self, transfer: str, wanted: Mapping[str, Record | None]) -> None:
         await self._write_all([self._record_write(transfer, id, record) for id, record in wanted.items()])
         for id, record in wanted.items():
             if record is None:

@@ -91,12 +91,13 @@ async def run_pass(
 
 
 async def sweep_temp(context: RunContext, records: Mapping[str, Record]) -> None:
-    """Remove temp files of this transfer that no record names and that are not of this term.
+    """Remove temp files of this transfer that no record names and that are not of this run.
 
-    An earlier term can no longer journal an intent for them, so nothing can be published from them.
+    Neither an earlier term nor an earlier run of this one can still journal an intent for them (the records were read
+    when all its writes were settled), so nothing can be published from them.
     """
     prefix = f".{delivery_prefix(context.transfer)}"
-    mine = f".{term_mark(context.term)}."
+    mine = f".{term_mark(context.term)}.{context.run}-"
     named = {name for record in records.values() for name in record.names}
     try:
         stale = [

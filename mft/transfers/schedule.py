@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from mft.model.transfers import TransferSpec
 
 _RETRY_S_FIRST, _RETRY_S_MOST = 1.0, 300.0
 """Bounds of the wait after a pass that failed as a whole; it doubles from one to the other."""
+
+_SWEEP_LATE_S = 60.0
+"""Wait before the last sweep after a failure: a connection that was given up may still have delivered what was on its
+way, and made a temp file after the first sweep."""
+
+
+class Sweep(NamedTuple):
+    """From when on a pass removes stale temp files first, and how often that is still to be done."""
+
+    due: float
+    left: int
+
+
+SWEEP_FIRST = Sweep(0.0, 2)
+"""At the beginning of a term: whoever led before may have left some."""
 
 
 def next_pass(spec: TransferSpec, began: float, failures: int) -> float:
@@ -17,3 +34,14 @@ def next_pass(spec: TransferSpec, began: float, failures: int) -> float:
         return began + spec.poll_interval_s
     wait_s = _RETRY_S_FIRST * 2.0 ** min(failures - 1, 20)
     return began + min(wait_s, _RETRY_S_MOST)
+
+
+def next_sweep(sweep: Sweep, began: float, problem: str, files_failed: int) -> Sweep:
+    """Say when to sweep next, after a pass that began at `began` and ended like this."""
+    if problem:
+        return Sweep(began, 2)
+    if files_failed:
+        return Sweep(min(sweep.due, began + _SWEEP_LATE_S) if began < sweep.due else began + _SWEEP_LATE_S, 1)
+    if began < sweep.due:
+        return sweep
+    return Sweep(began + _SWEEP_LATE_S if sweep.left > 1 else float("inf"), sweep.left - 1)

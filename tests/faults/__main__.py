@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -15,7 +16,7 @@ from rich.console import Console
 from tests.faults import report
 from tests.faults.field import FLOWS
 from tests.faults.plan import WEIGHTS
-from tests.faults.trial import Options, run_trial
+from tests.faults.trial import Options, Outcome, run_trial
 from tests.rig.leaks import adopt_orphans
 
 
@@ -45,7 +46,7 @@ def main() -> int:
     )
     adopt_orphans()
     folder = given.keep or Path(tempfile.mkdtemp(prefix="mft-faults-"))
-    outcome = asyncio.run(run_trial(folder, options))
+    outcome = asyncio.run(_run(folder, options))
     report.show(options, outcome, Console())
     report.append(given.report, options, outcome)
     if outcome.verdict.holds and not given.keep:
@@ -53,6 +54,15 @@ def main() -> int:
     else:
         print(f"what the programs wrote is in {folder}")
     return 0 if outcome.verdict.holds else 1
+
+
+async def _run(folder: Path, options: Options) -> Outcome:
+    """Make the run; a signal ends it in order, for programs and mounted disks must not stay."""
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await run_trial(folder, options)
 
 
 if __name__ == "__main__":

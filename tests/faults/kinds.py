@@ -82,8 +82,7 @@ async def _aim(field: Field, done: Done, draw: random.Random, stack: contextlib.
         async with contextlib.AsyncExitStack() as claimed:
             await claimed.enter_async_context(field.claim(name))
             node = field.cluster.nodes[name]
-            if not node.running():
-                node.launch()
+            _check_running(done, node)
             claimed.callback(field.thaw, node)
             seen = await field.freeze(node, done.fault.aim)
             states = seen.states if seen and seen.leader == name else {}
@@ -95,10 +94,18 @@ async def _aim(field: Field, done: Done, draw: random.Random, stack: contextlib.
     name = moment.leader if moment and moment.leader else draw.choice(field.names)
     await stack.enter_async_context(field.claim(name))
     node = field.cluster.nodes[name]
+    _check_running(done, node)
     stack.callback(field.thaw, node)
     seen = await field.freeze(node, done.fault.aim)
     done.target, done.hit = name, seen.rarest() if seen and seen.leader == name else None
     return node
+
+
+def _check_running(done: Done, node: Program) -> None:
+    """Start a node again that has ended; each fault starts those that it ends, so this one did so by itself."""
+    if not node.running():
+        done.trouble = f"node {node.name} had ended by itself"
+        node.launch()
 
 
 def _victims(node: Program, victim: str) -> list[int]:
