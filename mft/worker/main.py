@@ -36,7 +36,7 @@ def main() -> None:
 async def _serve(kind: Kind, channel_fd: int, descriptors_fd: int) -> None:
     reader, writer = await asyncio.open_unix_connection(sock=socket.socket(fileno=channel_fd), limit=FRAME_READ_BYTES)
     channel: Channel[Order] = Channel(reader, writer, Order)
-    asyncio.get_running_loop().set_exception_handler(_tell_lost_calls)
+    asyncio.get_running_loop().set_exception_handler(tell_lost_calls)
     descriptors = socket.socket(fileno=descriptors_fd)
     try:
         # Each kind imports only what it needs: a worker starts in half the time without the other's libraries.
@@ -53,7 +53,7 @@ async def _serve(kind: Kind, channel_fd: int, descriptors_fd: int) -> None:
         channel.close()
 
 
-def _tell_lost_calls(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+def tell_lost_calls(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Say in one line what became of calls that nobody waits for any more.
 
     asyncssh leaves the parallel parts of a read or write to themselves when it is cancelled, as happens to all files on

@@ -21,6 +21,7 @@ from mft.transfers.remotes.base import Remote
 from mft.transfers.remotes.pool import RemotePool
 from mft.transfers.run import Tally, run_pass
 from mft.transfers.taking import Stability, new_delivery
+from mft.worker.main import tell_lost_calls
 from tests.rig.journal import MemoryJournal
 from tests.rig.sshd import Sshd
 
@@ -140,6 +141,7 @@ class Bench:
 @asynccontextmanager
 async def bench_at(folder: Path, inbox: Path, location: LocationSpec) -> AsyncIterator[Bench]:
     """Give a bench whose remotes are closed at the end."""
+    asyncio.get_running_loop().set_exception_handler(tell_lost_calls)  # As in the worker.
     source = folder / "source"
     (source / "out").mkdir(parents=True)
     pool = RemotePool()
