@@ -224,7 +224,8 @@ class Agent:
             with contextlib.suppress(MftError, TimeoutError):
                 async with asyncio.timeout(2.0):
                     await self._etcd.leases.revoke(held)
-                    self._lease_pipe.send(b"\n")
+        # Also where etcd did not answer: the guardian would not be answered either, and an end is to be quick.
+        self._lease_pipe.send(b"\n")
 
     async def _finish_sessions(self) -> None:
         """Let open sessions finish, for as long as the options allow."""

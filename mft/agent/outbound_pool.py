@@ -80,11 +80,6 @@ class OutboundPool:
         for running in self._running.values():
             running.worker.send(Permit(group=running.order.group, deadline=deadline))
 
-    def kill_all(self) -> None:
-        """End every worker that is making a run: the lease is about to end, and nothing may be sent after it."""
-        for running in self._running.values():
-            running.worker.kill()
-
     async def serve_commits(self) -> None:
         """Write what workers ask for, until cancelled. Each commit is a task, so that the journal can group them."""
         async with asyncio.TaskGroup() as tasks:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from mft.model.transfers import TransferSpec
 
-_RETRY_S_FIRST, _RETRY_S_MOST = 1.0, 300.0
+_RETRY_S_FIRST, _RETRY_S_MOST = 1.0, 60.0
 """Bounds of the wait after a pass that failed as a whole; it doubles from one to the other."""
 
 _SWEEP_LATE_S = 60.0
