@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -43,11 +44,17 @@ class Guardian:
         self._agent: subprocess.Popen[bytes] | None = None
         self._lease = ""
         self._terminations = 0
+        # Signals are read as bytes from a socket. Python's sigtimedwait returns one that never came if the process was
+        # stopped (SIGSTOP, a paused container) for longer than the wait. Source: Python 3.11, Modules/signalmodule.c.
+        self._signals, self._wakeup = socket.socketpair()
+        self._signals.setblocking(False)
+        self._wakeup.setblocking(False)
 
     def run(self) -> int:
         """Keep an agent running until asked to end. Returns the exit status of the program."""
-        # Blocked and then waited for: signals become plain values, and none is lost between two looks.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
+        for number in _SIGNALS:
+            signal.signal(number, _heard)
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         wait_s = _RESTART_S_FIRST
         while True:
@@ -84,12 +91,14 @@ class Guardian:
 
     def _heed(self, wait_s: float) -> None:
         """Wait for a signal; termination goes to the agent, the second one as SIGKILL."""
-        info = signal.sigtimedwait(_SIGNALS, wait_s)
-        if info is None or info.si_signo == signal.SIGCHLD:
+        if not select.select([self._signals], [], [], wait_s)[0]:
             return
-        self._terminations += 1
-        if self._agent is not None:
-            self._agent.send_signal(signal.SIGTERM if self._terminations == 1 else signal.SIGKILL)
+        for number in self._signals.recv(4096):
+            if number == signal.SIGCHLD:
+                continue
+            self._terminations += 1
+            if self._agent is not None:
+                self._agent.send_signal(signal.SIGTERM if self._terminations == 1 else signal.SIGKILL)
 
     def _rest(self, wait_s: float) -> bool:
         """Wait between two agents. Returns whether termination was asked for meanwhile."""
@@ -131,13 +140,17 @@ def _end_descendants() -> bool:
         if time.monotonic() > until:
             _say(f"processes {children} cannot be ended; the lease is left to run out by itself")
             return False
-        signal.sigtimedwait((signal.SIGCHLD,), 0.05)
+        time.sleep(0.01)
     return True
 
 
 def _children() -> list[int]:
     """List the processes whose parent is this one; orphaned descendants are among them, for this is the subreaper."""
     return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+
+
+def _heard(_number: int, _frame: object) -> None:
+    """Do nothing: a signal with a handler is written to the wakeup descriptor, and does not end the process."""
 
 
 def _say(text: str) -> None:

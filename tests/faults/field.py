@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -18,17 +18,20 @@ import msgspec
 from mft.etcd.client import EtcdClient
 from tests.faults.link import Link
 from tests.faults.moment import WORKER_FIRST, Moment, State, look
+from tests.faults.producer import Produced
 from tests.faults.verdict import Left, Took
 from tests.rig.cluster import Cluster, Document, Program, clean_environment
 from tests.rig.processes import ServerProcess, is_alive
 from tests.rig.waiting import eventually
 
 Flow = Literal["move", "copy", "batch"]
-FLOWS: Mapping[Flow, Document] = {"move": {}}
-"""Flow → what it changes in the transfer. The product has one flow so far."""
+FLOWS: Mapping[Flow, Document] = {"move": {}, "copy": {"delete_source": False}}
+"""Flow → what it changes in the transfer."""
 TRANSFER = "out"
 _DISK_BYTES = 96 << 20
-_DISK_INODES = 20_000
+_KEPT_BYTES = 400 << 10
+"""Room for each source that is kept, well above what one has on average."""
+_DISK_INODES = 24_000
 _SETTLE_S = 0.012
 """How long etcd and sshd may take to carry out what a node sent before it was frozen."""
 
@@ -36,10 +39,11 @@ _SETTLE_S = 0.012
 class Field:
     """All parties. Each fault takes the party that it acts on by `claim`, so that two never act on one."""
 
-    def __init__(self, folder: Path, nodes: int, parallel_files: int) -> None:
+    def __init__(self, folder: Path, nodes: int, parallel_files: int, kept: int) -> None:
+        """`kept`: how many sources stay where they are."""
         self.folder = folder
         self._parallel_files = parallel_files
-        self._stack = AsyncExitStack()
+        self._kept = kept
         self.cluster = Cluster(folder)
         assert self.cluster.etcd is not None
         self.etcd = self.cluster.etcd
@@ -55,15 +59,17 @@ class Field:
         self.consumer = ServerProcess(command, folder / "consumer.log", clean_environment(PYTHONPATH=os.getcwd()))
         self._claims: dict[str, asyncio.Lock] = {}
         self._client: EtcdClient | None = None
+        self._flow: Flow = "move"
 
     # ---- life
 
     @asynccontextmanager
     async def running(self, flow: Flow) -> AsyncIterator[Field]:
         """Run everything, the transfer too, for as long as the block lasts."""
+        self._flow = flow
         async with AsyncExitStack() as stack:
-            stack.enter_context(self._disk("source", self.cluster.outgoing))
-            stack.enter_context(self._disk("partner", self.cluster.partner.home))
+            stack.enter_context(self._disk("source", self.cluster.outgoing, _DISK_BYTES + self._kept * _KEPT_BYTES))
+            stack.enter_context(self._disk("partner", self.cluster.partner.home, _DISK_BYTES))
             for path in (self.cluster.inbox, self.away):
                 path.mkdir(parents=True, exist_ok=True)
             for link in (self.partner_link, *self.etcd_links.values()):
@@ -74,7 +80,7 @@ class Field:
             self.consumer.launch()
             await self.cluster.start(*self.names)
             await eventually(lambda: any(each.ready for each in self.took()), 20, what="the consumer watches")
-            version = await self.cluster.apply(self._document(flow))
+            version = await self.cluster.apply(self._document())
             await self.cluster.whole(*self.names, version=version)
             self._client = await stack.enter_async_context(EtcdClient([self.etcd.endpoint]))
             yield self
@@ -84,10 +90,10 @@ class Field:
         self.cluster.kill()
 
     @contextlib.contextmanager
-    def _disk(self, name: str, path: Path) -> Iterator[None]:
+    def _disk(self, name: str, path: Path, size_bytes: int) -> Iterator[None]:
         """Mount a small file system of its own at `path`, where that is allowed."""
         path.mkdir(parents=True, exist_ok=True)
-        options = f"size={_DISK_BYTES},nr_inodes={_DISK_INODES},mode=755"
+        options = f"size={size_bytes},nr_inodes={_DISK_INODES},mode=755"
         command: list[str | Path] = ["mount", "-t", "tmpfs", "-o", options, "mft-faults", path]
         if os.geteuid() or subprocess.run(command, check=False, capture_output=True).returncode:
             yield
@@ -98,7 +104,7 @@ class Field:
         finally:
             subprocess.run(["umount", "-l", path], check=True)
 
-    def _document(self, flow: Flow) -> Document:
+    def _document(self) -> Document:
         """Give the base config with the roads in place, and without what has nothing to do with outbound transfers."""
         document: dict[str, Any] = self.cluster.base()
         document |= {"services": {}, "nodes": {}, "accounts": {}}
@@ -107,7 +113,7 @@ class Field:
             "connect_timeout_s": 3.0,
             "call_timeout_s": 4.0,
         }
-        document["transfers"][TRANSFER] |= {"parallel_files": self._parallel_files, **FLOWS[flow]}
+        document["transfers"][TRANSFER] |= {"parallel_files": self._parallel_files, **FLOWS[self._flow]}
         return document
 
     @asynccontextmanager
@@ -153,12 +159,19 @@ class Field:
         assert self._client is not None
         prefix = self.cluster.keys.journal(TRANSFER)
         records = [kv.key.removeprefix(prefix) for kv in (await self._client.kv.get_prefix(prefix)).kvs]
-        outgoing = [path for path in self.cluster.outgoing.rglob("*") if path.name != ".mft"]
+        keeps = self._flow == "copy"
+        found = self.cluster.outgoing.rglob("*")
+        outgoing = [path for path in found if path.name != ".mft" and not (keeps and path.name.startswith("report-"))]
         return Left(
             inbox=tuple(sorted(os.listdir(self.cluster.inbox))),
             outgoing=tuple(sorted(str(path.relative_to(self.cluster.outgoing)) for path in outgoing)),
             records=tuple(records),
         )
+
+    def missing(self, produced: Sequence[Produced]) -> list[str]:
+        """Name the sources that are not there any more, or not as they were."""
+        sizes = {entry.name: entry.stat().st_size for entry in os.scandir(self.cluster.outgoing)}
+        return [each.name for each in produced if sizes.get(each.name) != each.size_bytes]
 
     # ---- freezing
 
@@ -196,9 +209,13 @@ def fill_disk(path: Path) -> None:
     """Fill a small file system, its bytes and its inodes."""
     ballast = path / ".ballast"
     ballast.mkdir(exist_ok=True)
+    room = os.statvfs(path)
     with contextlib.suppress(OSError), (ballast / "bytes").open("wb", buffering=0) as file:
+        # Allocated, not written: what is left of a page or two is then written.
+        os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize)
+    with contextlib.suppress(OSError), (ballast / "rest").open("wb", buffering=0) as file:
         while True:
-            file.write(bytes(1 << 20))
+            file.write(bytes(1 << 16))
     with contextlib.suppress(OSError):
         for number in range(_DISK_INODES):
             (ballast / str(number)).touch()

@@ -74,12 +74,12 @@ def taken(outgoing: Path) -> list[str]:
 
 
 def classify(records: Mapping[str, Record], taken: Collection[str], names: Collection[str]) -> dict[str, State]:
-    """Say in which state each delivery in flight is; pure. `names` is all that stands in the inbox."""
-    states = {
-        delivery: State.UPLOADING
-        for delivery in taken
-        if delivery not in records and any(name.startswith(f".{delivery}.") for name in names)
-    }
+    """Say in which state each delivery in flight is; pure. `names` is all that stands in the inbox.
+
+    Where sources are kept none is taken: then every temp file without a record counts as being uploaded.
+    """
+    temps = {name.split(".")[1] for name in names if name.startswith(".") and name.endswith(".part")}
+    states = {delivery: State.UPLOADING for delivery in temps - records.keys() if delivery in taken or not taken}
     for delivery, record in records.items():
         if record.state == "intent":
             states[delivery] = State.INTENT if set(record.names) & set(names) else State.RENAMED

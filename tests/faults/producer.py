@@ -29,6 +29,7 @@ class Producer:
     """Writes hidden files and renames them into place, as uploads to our own service do."""
 
     def __init__(self, outgoing: Path, files: int, names: int, draw: random.Random) -> None:
+        """`names` 0: none is used twice, for sources that stay."""
         self._outgoing = outgoing
         self._files = files
         self._names = tuple(f"report-{number:03d}.dat" for number in range(names))
@@ -43,6 +44,8 @@ class Producer:
 
     async def _free_name(self) -> str:
         while True:
+            if not self._names:
+                return f"report-{len(self.produced):06d}.dat"
             present = set(os.listdir(self._outgoing))
             if free := [name for name in self._names if name not in present]:
                 return self._draw.choice(free)

@@ -89,11 +89,13 @@ class _Stretches:
 async def run_trial(folder: Path, options: Options) -> Outcome:
     """Make one run in `folder`."""
     faults = plan(options.seed, options.faults, options.kinds, options.lasts_s_max)
-    field = Field(folder, options.nodes, options.parallel_files)
+    keeps = options.flow == "copy"
+    field = Field(folder, options.nodes, options.parallel_files, options.files if keeps else 0)
     began = time.monotonic()
     async with field.running(options.flow):
         draw = random.Random(f"files {options.seed}")
-        producer = Producer(field.cluster.outgoing, options.files, options.names, draw)
+        names = 0 if keeps else options.names
+        producer = Producer(field.cluster.outgoing, options.files, names, draw)
         trouble: list[str] = []
         try:
             async with asyncio.timeout(options.limit_s):
@@ -108,6 +110,8 @@ async def run_trial(folder: Path, options: Options) -> Outcome:
         if left != Left():
             trouble.append(f"not drained within {options.drain_s_max:.0f} s")
         trouble += [each.trouble for each in done if each.trouble]
+        if keeps:
+            trouble += [f"source {name} is gone" for name in field.missing(producer.produced)]
         verdict = judge(producer.produced, field.took(), left, trouble)
     return Outcome(
         faults=tuple(done),

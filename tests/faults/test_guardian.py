@@ -1,0 +1,36 @@
+"""A whole program that is stopped and goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+from tests.rig.cluster import Program, program
+from tests.rig.waiting import eventually, free_port
+
+LONGER_S = 1.5
+"""Longer than the guardian waits in one piece."""
+
+
+async def test_a_program_that_was_stopped_goes_on(tmp_path: Path) -> None:
+    """Goal: a pause is no request to end. Method: SIGSTOP a node's guardian for longer than it waits; SIGCONT."""
+    command = [program("mft-node"), "--name", "a", "--etcd", f"127.0.0.1:{free_port()}", "--data", str(tmp_path / "a")]
+    node = Program("a", command, tmp_path)
+    try:
+        node.launch()
+        await eventually(node.agent, 20, what="an agent")
+        agent = node.agent()
+        await eventually(lambda: "etcd cannot be reached" in node.text(), 20, what="it runs")
+        for _ in range(2):
+            node.send(signal.SIGSTOP)
+            await asyncio.sleep(LONGER_S)
+            node.send(signal.SIGCONT)
+            await asyncio.sleep(0.3)
+        assert node.running()
+        assert node.agent() == agent
+        assert "stopping" not in node.text()
+        node.send(signal.SIGTERM)
+        assert await node.ended() == 0
+    finally:
+        node.kill()
