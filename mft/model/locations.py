@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
 from mft.model.spec import Port, Seconds, Secret, Spec
 
 
@@ -11,6 +15,17 @@ class LocalLocationSpec(Spec, frozen=True, kw_only=True, tag="local", tag_field=
     name: str = ""
     root: str = "/"
     """Absolute folder to which a transfer's paths are relative."""
+
+
+class ProxySpec(Spec, frozen=True, kw_only=True):
+    """A proxy through which a partner is reached. The partner's name is resolved there."""
+
+    kind: Literal["socks5", "http"]
+    """`socks5`: RFC 1928. `http`: the CONNECT method."""
+    address: str
+    port: Port
+    username: str = ""
+    password: Secret | None = None
 
 
 class SftpLocationSpec(Spec, frozen=True, kw_only=True, tag="sftp", tag_field="type"):
@@ -25,9 +40,15 @@ class SftpLocationSpec(Spec, frozen=True, kw_only=True, tag="sftp", tag_field="t
     """OpenSSH or PEM private key, without a passphrase (it is sealed by the cluster's key)."""
     host_keys: tuple[str, ...]
     """Who the server must prove to be: public keys (`ssh-ed25519 AAAA…`) or fingerprints (`SHA256:…`). At least one."""
+    algorithms: Literal["modern", "legacy"] = "modern"
+    """`legacy` adds SHA-1 MACs and ssh-rsa for old appliances; never needed by a server of the last ten years."""
+    proxy: ProxySpec | None = None
     connect_timeout_s: Seconds = 15.0
     call_timeout_s: Seconds = 60.0
     """How long one answer of the server may take before the connection counts as lost."""
+    keep_open_s: Annotated[float, Meta(ge=0, le=86400)] = 300.0
+    """How long a connection that no transfer uses is kept for the next run; 0: closed with the last run that uses
+    it."""
     sweeps_temp: bool = False
     """The partner removes or takes temp files (`.*.part`) by itself. A delivery whose temp file is gone is then
     *uncertain* instead of proven."""

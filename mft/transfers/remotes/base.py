@@ -70,8 +70,17 @@ class Remote(Protocol):
         """Give up the connection. Whatever was under way fails with `Unavailable`."""
         ...
 
+    def abort(self) -> None:
+        """Give up the connection at once, without waiting until it is gone."""
+        ...
+
 
 def join(*parts: str) -> str:
     """Put path parts together with single slashes; empty parts fall away."""
     path = "/".join(part.strip("/") if index else part.rstrip("/") for index, part in enumerate(parts) if part)
     return path or "/"
+
+
+def shown(path: str) -> str:
+    """Write a path as it may stand in a message: a name can hold line breaks, or bytes that are no text."""
+    return path if path.isprintable() else ascii(path)

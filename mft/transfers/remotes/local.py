@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
 from mft.aio import Threads
 from mft.errors import Denied, Exhausted, MftError, NotFound, Unavailable
 from mft.model.locations import LocalLocationSpec
-from mft.transfers.remotes.base import CHUNK_BYTES, Entry, join
+from mft.transfers.remotes.base import CHUNK_BYTES, Entry, join, shown
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 _SCAN_BATCH = 512
 """Names read in one visit to the thread: enough to hide the hop, few enough to keep a huge folder's memory flat."""
@@ -31,15 +36,23 @@ class LocalRemote:
         # A cancelled call is waited for: once a run is said to have ended nothing of it may still be done, nor be done
         # to a descriptor that meanwhile is another file's.
         self._threads = Threads(_THREADS_MAX, "local-remote")
+        self._is_closed = False
 
     async def scan(self, folder: str) -> AsyncIterator[Entry]:
         """Yield the folder's entries, read in batches."""
         with _translated("list", folder):
-            listing = await self._threads.run(os.scandir, self._real(folder))
+            listings: list[Any] = []
+            try:
+                await self._run(lambda: listings.append(os.scandir(self._real(folder))))
+            except BaseException:
+                for listing in listings:
+                    listing.close()
+                raise
+            listing = listings[0]
         try:
             while True:
                 with _translated("list", folder):
-                    batch = await self._threads.run(partial(_batch, listing))
+                    batch = await self._run(partial(_batch, listing))
                 for entry in batch:
                     yield entry
                 if len(batch) < _SCAN_BATCH:
@@ -50,73 +63,102 @@ class LocalRemote:
     async def lstat(self, path: str) -> Entry:
         """Say what stands under this name."""
         with _translated("look at", path):
-            return _entry(Path(path).name, await self._threads.run(os.lstat, self._real(path)))
+            return _entry(Path(path).name, await self._run(os.lstat, self._real(path)))
 
     async def rename(self, old: str, new: str) -> None:
         """Rename, replacing what stood there; atomic on one file system."""
         with _translated("rename", old):
-            await self._threads.run(os.replace, self._real(old), self._real(new))
+            await self._run(os.replace, self._real(old), self._real(new))
 
     async def remove(self, path: str) -> None:
         """Remove one file."""
         with _translated("remove", path):
-            await self._threads.run(os.unlink, self._real(path))
+            await self._run(os.unlink, self._real(path))
 
     async def make_folder(self, path: str) -> None:
         """Make one folder unless it is there."""
         with _translated("make folder", path):
             try:
-                await self._threads.run(os.mkdir, self._real(path))
+                await self._run(os.mkdir, self._real(path))
             except FileExistsError:
-                pass
+                if not await self._run(os.path.isdir, self._real(path)):
+                    raise
 
     async def remove_folder(self, path: str) -> None:
         """Remove one folder if it is empty."""
         with _translated("remove folder", path):
             try:
-                await self._threads.run(os.rmdir, self._real(path))
+                await self._run(os.rmdir, self._real(path))
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
 
     @asynccontextmanager
     async def read(self, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Open the file and give its content, piece by piece."""
-        with _translated("open", path):
-            descriptor = await self._threads.run(os.open, self._real(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        """Open the file and give its content, piece by piece. Only a file: a pipe could wait for ever."""
+        descriptor, first = await self._acquire("open", path, _open_to_read)
         try:
-            yield self._pieces(descriptor, path)
+            yield self._pieces(descriptor, first, path)
         finally:
             os.close(descriptor)
 
     async def write(self, path: str, content: AsyncIterator[bytes]) -> int:
         """Make a new file of this content and sync it: what the journal calls uploaded must survive a power cut."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with _translated("create", path):
-            descriptor = await self._threads.run(os.open, self._real(path), flags, 0o666)
+        descriptor, _ = await self._acquire("create", path, _create)
         size_bytes = 0
         try:
             async for piece in content:
                 with _translated("write", path):
-                    await self._threads.run(_write_whole, descriptor, piece)
+                    await self._run(_write_whole, descriptor, piece)
                 size_bytes += len(piece)
             with _translated("sync", path):
-                await self._threads.run(os.fsync, descriptor)
+                await self._run(os.fsync, descriptor)
         finally:
             os.close(descriptor)
         return size_bytes
 
     async def close(self) -> None:
-        """Take no further call; nothing is kept open."""
+        """Take no further call; what waits for a thread fails, and nothing is kept open."""
+        self.abort()
+
+    def abort(self) -> None:
+        """Do the same; there is nothing to wait for."""
+        self._is_closed = True
         self._threads.close()
 
-    async def _pieces(self, descriptor: int, path: str) -> AsyncIterator[bytes]:
-        while True:
-            with _translated("read", path):
-                piece = await self._threads.run(os.read, descriptor, CHUNK_BYTES)
-            if not piece:
-                return
+    async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a blocking call in a thread."""
+        if self._is_closed:
+            raise Unavailable(f"{self._root} was closed")
+        try:
+            return await self._threads.run(call, *args, **kwargs)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._is_closed and not (task and task.cancelling()):
+                # Nobody cancelled us: the call was still waiting for its thread.
+                raise Unavailable(f"{self._root} was closed") from None
+            raise
+
+    async def _acquire(self, doing: str, path: str, call: Callable[[str], tuple[int, bytes]]) -> tuple[int, bytes]:
+        """Open a descriptor in a thread. If that is cancelled, what the thread has opened is closed."""
+        opened: list[tuple[int, bytes]] = []
+        with _translated(doing, path):
+            try:
+                await self._run(lambda: opened.append(call(self._real(path))))
+            except BaseException:
+                for descriptor, _ in opened:
+                    os.close(descriptor)
+                raise
+        return opened[0]
+
+    async def _pieces(self, descriptor: int, first: bytes, path: str) -> AsyncIterator[bytes]:
+        piece = first
+        while piece:
             yield piece
+            if len(piece) < CHUNK_BYTES:
+                return  # A piece that is not full was cut by the end of the file.
+            with _translated("read", path):
+                piece = await self._run(_read_whole, descriptor)
 
     def _real(self, path: str) -> str:
         return join(self._root, path)
@@ -140,6 +182,31 @@ def _entry(name: str, status: os.stat_result) -> Entry:
     return Entry(name, status.st_size, status.st_mtime, stat.S_ISREG(mode), stat.S_ISDIR(mode), status.st_ino)
 
 
+def _open_to_read(real: str) -> tuple[int, bytes]:
+    """Open a file and read its first piece, so that a small file costs one visit to the thread."""
+    # Without waiting: what is no file by now may be a pipe that nobody writes to.
+    descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a file")
+        return descriptor, _read_whole(descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _create(real: str) -> tuple[int, bytes]:
+    return os.open(real, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), b""
+
+
+def _read_whole(descriptor: int) -> bytes:
+    """Read a full piece; less only at the end of the file."""
+    piece = os.read(descriptor, CHUNK_BYTES)
+    while piece and len(piece) < CHUNK_BYTES and (more := os.read(descriptor, CHUNK_BYTES - len(piece))):
+        piece += more
+    return piece
+
+
 def _write_whole(descriptor: int, piece: bytes) -> None:
     view = memoryview(piece)
     while view:
@@ -152,7 +219,7 @@ def _translated(doing: str, path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        message = f"cannot {doing} {path}: {error.strerror}"
+        message = f"cannot {doing} {shown(path)}: {error.strerror}"
         raise _error_class(error.errno)(message) from error
 
 

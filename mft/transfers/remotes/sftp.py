@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager
+from typing import cast
 
 import asyncssh
 
-from mft.errors import Denied, Exhausted, Invalid, MftError, NotFound, Unavailable
+from mft.errors import Exhausted, Invalid, MftError, Unavailable
 from mft.model.locations import SftpLocationSpec
-from mft.transfers.remotes.base import CHUNK_BYTES, Entry
-from mft.transfers.remotes.host_keys import HostKeyClient, split_host_keys
-from mft.transfers.remotes.sftp_channels import Channels
+from mft.transfers.remotes.base import Entry
+from mft.transfers.remotes.sftp_channels import Channels, start_sftp
+from mft.transfers.remotes.sftp_connect import connect
+from mft.transfers.remotes.sftp_content import Handle, receive_content, send_content
+from mft.transfers.remotes.sftp_errors import reason, translated
 
-_KEEPALIVE_S = 15
-_KEEPALIVES_MISSED_MAX = 3
+_ROOM_BYTES_MIN = 1024 * 1024
+"""A disk with less room than this counts as full when a write fails."""
 _NOWHERE = "/.mft-no-such-file"
 """Renamed to itself to learn whether the server offers posix-rename: asyncssh says so before it sends anything."""
 
@@ -35,40 +38,43 @@ class SftpRemote:
         self._connection = connection
         self._channels = Channels(connection, sftp)
         self.source_atomic = source_atomic
-        self._offers_fsync = True
+        # OpenSSH's server does one request of a channel after the other.
+        self._in_order = "OpenSSH" in str(connection.get_extra_info("server_version", ""))
 
     @classmethod
     async def open(cls, spec: SftpLocationSpec) -> SftpRemote:
         """Connect, prove the partner's identity by its host key, log in and start SFTP.
 
         Raises:
-            Denied: the host key is not one of the location's, or the partner refuses the login.
+            Denied: the host key is not one of the location's, or the partner or a proxy refuses the login.
+            Invalid: the location cannot be right: an unreadable key, no algorithm in common, no SFTP there.
             Unavailable: it cannot be reached, or did not answer within `connect_timeout_s`.
         """
         where = f"{spec.username}@{spec.address}:{spec.port}"
         try:
             async with asyncio.timeout(spec.connect_timeout_s):
-                connection = await asyncssh.connect(spec.address, spec.port, **_options(spec))
+                connection = await connect(spec)
                 try:
-                    sftp = await connection.start_sftp_client()
+                    sftp = await start_sftp(connection)
                     return cls(spec, connection, sftp, await _offers_posix_rename(sftp))
+                except asyncssh.ChannelOpenError as error:
+                    raise Invalid(f"{where} takes the login, but offers no SFTP: {reason(error)}") from error
                 except BaseException:
                     connection.abort()
                     raise
-        except asyncssh.HostKeyNotVerifiable as error:
-            raise Denied(f"{where} shows a host key that is not among the location's host_keys") from error
-        except asyncssh.PermissionDenied as error:
-            raise Denied(f"{where} refuses the login: {error.reason}") from error
         except (asyncssh.Error, OSError, TimeoutError) as error:
-            raise Unavailable(f"cannot connect to {where}: {_reason(error)}") from error
+            raise Unavailable(f"cannot connect to {where}: {reason(error)}") from error
 
     async def scan(self, folder: str) -> AsyncIterator[Entry]:
         """Yield the folder's entries as the server sends them."""
-        with self._translated("list", folder):
-            async with self._channels.use() as sftp:
-                async for name in sftp.scandir(folder):
-                    if name.filename not in (".", ".."):
-                        yield _entry(str(name.filename), name.attrs)
+        async with self._channels.use() as sftp, aclosing(_names(sftp, folder)) as names:
+            while True:
+                async with self._bounded("list", folder):
+                    name = await anext(names, None)
+                if name is None:
+                    return
+                if name.filename not in (".", ".."):
+                    yield _entry(str(name.filename), name.attrs)
 
     async def lstat(self, path: str) -> Entry:
         """Say what stands under this name."""
@@ -109,76 +115,70 @@ class SftpRemote:
     async def read(self, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open the file and give its content, piece by piece."""
         async with self._channels.use() as sftp:
-            async with self._bounded("open", path):
-                file = await sftp.open(path, "rb")
+            handle = await self._open(sftp, path, "open", asyncssh.FXF_READ)
             try:
-                yield self._pieces(file, path)
+                async with receive_content(handle, self._spec.call_timeout_s) as pieces:
+                    yield self._pieces(pieces, path)
             finally:
-                await self._close_file(file)
+                await self._let_go(handle)
 
     async def write(self, path: str, content: AsyncIterator[bytes]) -> int:
         """Make a new file of this content; synced where the server offers fsync."""
         flags = asyncssh.FXF_WRITE | asyncssh.FXF_CREAT | asyncssh.FXF_EXCL
         async with self._channels.use() as sftp:
-            async with self._bounded("create", path):
-                file = await sftp.open(path, flags, encoding=None)
+            handle = await self._open(sftp, path, "create", flags)
             try:
-                size_bytes = await self._write_pieces(file, path, content)
-                await self._sync(file, path)
-            except BaseException:
-                await self._close_file(file)
-                raise
-            async with self._bounded("close", path):
-                await file.close()
-        return size_bytes
-
-    async def _write_pieces(self, file: asyncssh.SFTPClientFile, path: str, content: AsyncIterator[bytes]) -> int:
-        size_bytes = 0
-        async for piece in content:
-            async with self._bounded("write", path):
-                await file.write(piece, size_bytes)
-            size_bytes += len(piece)
-        return size_bytes
+                with self._translated("write", path):
+                    return await send_content(handle, content, self._spec.call_timeout_s)
+            except MftError as error:
+                raise await self._more_exactly(sftp, path, error) from error.__cause__
+            finally:
+                if handle.is_open:
+                    await self._let_go(handle)
 
     async def close(self) -> None:
         """Close the connection at once: whatever was under way fails."""
-        self._connection.abort()
+        self.abort()
         try:
             async with asyncio.timeout(1.0):
                 await self._connection.wait_closed()
         except TimeoutError:
             pass
 
-    async def _pieces(self, file: asyncssh.SFTPClientFile, path: str) -> AsyncIterator[bytes]:
-        offset = 0
-        while True:
-            async with self._bounded("read", path):
-                piece = await file.read(CHUNK_BYTES, offset)
-            if not piece:
-                return
-            assert isinstance(piece, bytes)
-            offset += len(piece)
-            yield piece
+    def abort(self) -> None:
+        """Close the connection without waiting for its end."""
+        self._connection.abort()
 
-    async def _sync(self, file: asyncssh.SFTPClientFile, path: str) -> None:
-        """Ask for stable storage; a server that does not know the word is asked once."""
-        if not self._offers_fsync:
-            return
-        try:
-            async with self._bounded("sync", path):
-                await file.fsync()
-        except MftError as error:
-            if not isinstance(error.__cause__, asyncssh.SFTPOpUnsupported):
-                raise
-            self._offers_fsync = False
+    async def _open(self, sftp: asyncssh.SFTPClient, path: str, doing: str, flags: int) -> Handle:
+        async with self._bounded(doing, path):
+            file = await sftp.open(path, flags, encoding=None)
+            return Handle(sftp, file, in_order=self._in_order)
 
-    async def _close_file(self, file: asyncssh.SFTPClientFile) -> None:
+    async def _pieces(self, pieces: AsyncIterator[bytes], path: str) -> AsyncIterator[bytes]:
+        with self._translated("read", path):
+            async for piece in pieces:
+                yield piece
+
+    async def _let_go(self, handle: Handle) -> None:
         """Close a handle whose content no longer matters; a dead connection has closed it already."""
         try:
             async with asyncio.timeout(self._spec.call_timeout_s):
-                await file.close()
+                await handle.close()
         except (asyncssh.Error, OSError, TimeoutError):
             pass
+
+    async def _more_exactly(self, sftp: asyncssh.SFTPClient, path: str, error: MftError) -> MftError:
+        """Tell a full disk from another failure: version 3 has no word for it, but some servers tell the room left."""
+        if not isinstance(error.__cause__, asyncssh.SFTPFailure):
+            return error
+        try:
+            async with asyncio.timeout(self._spec.call_timeout_s):
+                room = await sftp.statvfs(path.rpartition("/")[0] or ("/" if path.startswith("/") else "."))
+        except (asyncssh.Error, OSError, TimeoutError):
+            return error
+        if room.bavail * room.frsize >= _ROOM_BYTES_MIN:
+            return error
+        return Exhausted(f"{error.message} (its disk is full)")
 
     @asynccontextmanager
     async def _call(self, doing: str, path: str) -> AsyncIterator[asyncssh.SFTPClient]:
@@ -193,13 +193,12 @@ class SftpRemote:
             async with asyncio.timeout(self._spec.call_timeout_s):
                 yield
 
-    @contextmanager
-    def _translated(self, doing: str, path: str) -> Iterator[None]:
-        try:
-            yield
-        except (asyncssh.Error, OSError, TimeoutError) as error:
-            where = f"{self._spec.address}:{self._spec.port}"
-            raise _error_class(error)(f"cannot {doing} {path} at {where}: {_reason(error)}") from error
+    def _translated(self, doing: str, path: str) -> AbstractContextManager[None]:
+        return translated(doing, path, f"{self._spec.address}:{self._spec.port}")
+
+
+def _names(sftp: asyncssh.SFTPClient, folder: str) -> AsyncGenerator[asyncssh.SFTPName, None]:
+    return cast(AsyncGenerator[asyncssh.SFTPName, None], sftp.scandir(folder))
 
 
 async def _offers_posix_rename(sftp: asyncssh.SFTPClient) -> bool:
@@ -212,47 +211,6 @@ async def _offers_posix_rename(sftp: asyncssh.SFTPClient) -> bool:
     return True
 
 
-def _options(spec: SftpLocationSpec) -> dict[str, object]:
-    trusted, fingerprints = split_host_keys(spec.host_keys)
-    try:
-        keys = [asyncssh.import_private_key(spec.private_key)] if spec.private_key else []
-    except asyncssh.KeyImportError as error:
-        raise Invalid(f"the private key for {spec.username}@{spec.address} cannot be read: {error}") from error
-    return {
-        "username": spec.username,
-        "password": spec.password,
-        "client_keys": keys or None,
-        # Only the location's own words count: no agent, no ~/.ssh, no host-based trust of the machine.
-        "agent_path": None,
-        "config": None,
-        # Never an empty value here: asyncssh would take ~/.ssh/known_hosts instead.
-        "known_hosts": (trusted, [], []),
-        "client_factory": lambda: HostKeyClient(fingerprints),
-        "keepalive_interval": _KEEPALIVE_S,
-        "keepalive_count_max": _KEEPALIVES_MISSED_MAX,
-        "x509_trusted_certs": None,
-    }
-
-
 def _entry(name: str, attrs: asyncssh.SFTPAttrs) -> Entry:
     mode = attrs.permissions or 0
     return Entry(name, attrs.size or 0, float(attrs.mtime or 0), stat.S_ISREG(mode), stat.S_ISDIR(mode))
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    return getattr(error, "reason", "") or str(error) or type(error).__name__
-
-
-def _error_class(error: BaseException) -> type[MftError]:
-    if isinstance(error, asyncssh.SFTPNoSuchFile | asyncssh.SFTPNoSuchPath):
-        return NotFound
-    if isinstance(error, asyncssh.SFTPPermissionDenied | asyncssh.SFTPWriteProtect):
-        return Denied
-    if isinstance(error, asyncssh.SFTPNoSpaceOnFilesystem | asyncssh.SFTPQuotaExceeded):
-        return Exhausted
-    if isinstance(error, asyncssh.SFTPConnectionLost | asyncssh.SFTPNoConnection):
-        return Unavailable
-    # A plain SFTP failure is an answer: the server did not do it. All else is the connection's.
-    return MftError if isinstance(error, asyncssh.SFTPError) else Unavailable

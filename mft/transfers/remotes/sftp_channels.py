@@ -21,31 +21,55 @@ class Channels:
     def __init__(self, connection: asyncssh.SSHClientConnection, first: asyncssh.SFTPClient) -> None:
         self._connection = connection
         self._busy: dict[asyncssh.SFTPClient, int] = {first: 0}
+        self._retired: set[asyncssh.SFTPClient] = set()
         self._most = CHANNELS_MAX
         self._opening = asyncio.Lock()
 
     @asynccontextmanager
     async def use(self) -> AsyncIterator[asyncssh.SFTPClient]:
-        """Give the channel with the least to do, for as long as the block lasts; it is shared."""
+        """Give the channel with the least to do, for as long as the block lasts; it is shared.
+
+        A cancelled block may have asked for a handle that nobody will know. Its channel takes no further work and ends
+        with what it has, and with it all that is open there.
+        """
         sftp = self._idlest()
-        if self._busy[sftp] and len(self._busy) < self._most and not self._opening.locked():
+        is_busy = self._busy[sftp] > 0 or sftp in self._retired
+        if is_busy and len(self._busy) < self._most and not self._opening.locked():
             async with self._opening:
                 sftp = await self._another() or self._idlest()
         self._busy[sftp] += 1
         try:
             yield sftp
+        except asyncio.CancelledError:
+            self._retired.add(sftp)
+            self._most = CHANNELS_MAX  # Another is needed in its place, whatever was refused before.
+            raise
         finally:
             self._busy[sftp] -= 1
+            self._end_retired()
+
+    def _end_retired(self) -> None:
+        """End retired channels that have nothing to do; the very last stays until there is another."""
+        for sftp in [sftp for sftp in self._retired if not self._busy[sftp]]:
+            if len(self._busy) > 1:
+                del self._busy[sftp]
+                self._retired.discard(sftp)
+                sftp.exit()
 
     def _idlest(self) -> asyncssh.SFTPClient:
-        return min(self._busy, key=lambda sftp: self._busy[sftp])
+        return min(self._busy, key=lambda sftp: (sftp in self._retired, self._busy[sftp]))
 
     async def _another(self) -> asyncssh.SFTPClient | None:
         """Open one more channel; None where the server refuses, and then it is not asked again."""
         try:
-            sftp = await self._connection.start_sftp_client()
+            sftp = await start_sftp(self._connection)
         except asyncssh.ChannelOpenError:
             self._most = len(self._busy)
             return None
         self._busy[sftp] = 0
         return sftp
+
+
+async def start_sftp(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
+    """Start SFTP on a channel of its own. Names are bytes to the server: those that are no UTF-8 survive as well."""
+    return await connection.start_sftp_client(path_encoding="utf-8", path_errors="surrogateescape")

@@ -68,9 +68,10 @@ def _table(spec: type[Spec]) -> str:
 def _tables_below(spec: type[Spec]) -> Iterator[tuple[str, type[Spec]]]:
     hints = typing.get_type_hints(spec)
     for field in msgspec.structs.fields(spec):
-        kind = hints[field.name]
-        if isinstance(kind, type) and issubclass(kind, Spec):
-            yield field.encode_name, kind
+        kinds = typing.get_args(hints[field.name]) or (hints[field.name],)
+        for kind in kinds if field.name != "run_on" else ():  # Said once, at the head of the page.
+            if isinstance(kind, type) and issubclass(kind, Spec):
+                yield field.encode_name, kind
 
 
 def field_docs(spec: type[Spec]) -> dict[str, str]:

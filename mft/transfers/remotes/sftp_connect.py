@@ -1,0 +1,109 @@
+"""Connecting to a partner's SSH server: the way there, its identity, our login, and what each failure means."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import asyncssh
+
+from mft.errors import Denied, Invalid, Unavailable
+from mft.model.algorithms import offer
+from mft.model.locations import ProxySpec, SftpLocationSpec
+from mft.transfers.remotes.gathering import Gathering
+from mft.transfers.remotes.host_keys import PartnerClient, split_host_keys
+from mft.transfers.remotes.proxies import open_through
+from mft.transfers.remotes.sftp_errors import reason
+
+_KEEPALIVE_S = 15
+_KEEPALIVES_MISSED_MAX = 3
+_OFTEN_REFUSED = "authentication failures"
+"""In the words of a server that ends the connection after too many tries instead of refusing the last."""
+
+
+async def connect(spec: SftpLocationSpec) -> asyncssh.SSHClientConnection:
+    """Connect, prove the partner's identity by its host key, and log in. The caller bounds the time.
+
+    Raises:
+        Denied: the host key is not one of the location's, or partner or proxy refuse the login.
+        Invalid: the location cannot be right: an unreadable key, no algorithm in common, no such proxy.
+        Unavailable: it cannot be reached.
+    """
+    where = f"{spec.username}@{spec.address}:{spec.port}"
+    options = _options(spec)
+    try:
+        return await asyncssh.connect(spec.address, spec.port, **options)
+    except asyncssh.HostKeyNotVerifiable as error:
+        raise Denied(f"{where} shows a host key that is not among the location's host_keys") from error
+    except asyncssh.PermissionDenied as error:
+        raise Denied(f"{where} refuses the login: {reason(error)}") from error
+    except asyncssh.KeyExchangeFailed as error:
+        hint = "" if spec.algorithms == "legacy" else '; `algorithms = "legacy"` helps with very old servers'
+        raise Invalid(f"{where} has no algorithm in common with this location: {reason(error)}{hint}") from error
+    except asyncssh.DisconnectError as error:
+        kind = Denied if _OFTEN_REFUSED in reason(error) else Unavailable
+        raise kind(f"{where} ended the connection: {reason(error)}") from error
+    except (asyncssh.Error, OSError) as error:
+        raise Unavailable(f"cannot connect to {where}: {reason(error)}") from error
+
+
+class _Way:
+    """How asyncssh gets its connection: it asks this, as it would ask another SSH connection to tunnel through."""
+
+    def __init__(self, proxy: ProxySpec | None) -> None:
+        self._proxy = proxy
+
+    async def create_connection(self, factory: Any, host: str, port: int) -> tuple[asyncio.BaseTransport, Any]:
+        """Open the TCP connection, through the proxy if there is one."""
+        loop = asyncio.get_running_loop()
+        if self._proxy is None:
+            transport, gathering = await loop.create_connection(lambda: Gathering(factory()), host, port)
+        else:
+            sock = await open_through(self._proxy, host, port)
+            transport, gathering = await loop.create_connection(lambda: Gathering(factory()), sock=sock)
+        return transport, gathering.protocol
+
+
+def _options(spec: SftpLocationSpec) -> dict[str, Any]:
+    trusted, fingerprints = split_host_keys(spec.host_keys)
+    offered = offer(spec.algorithms)
+    return {
+        "tunnel": _Way(spec.proxy),
+        "username": spec.username,
+        "password": spec.password,
+        "client_keys": _client_keys(spec) or None,
+        # Only the location's own words count: no agent, no ~/.ssh, no host-based trust of the machine.
+        "agent_path": None,
+        "config": None,
+        # Never an empty value here: asyncssh would take ~/.ssh/known_hosts instead.
+        "known_hosts": (trusted, [], []),
+        "client_factory": lambda: PartnerClient(fingerprints, spec.password),
+        "keepalive_interval": _KEEPALIVE_S,
+        "keepalive_count_max": _KEEPALIVES_MISSED_MAX,
+        "x509_trusted_certs": None,
+        "kex_algs": offered.kex,
+        "encryption_algs": offered.ciphers,
+        "mac_algs": offered.macs,
+        "signature_algs": offered.signatures,
+        "compression_algs": offered.compressions,
+        "server_host_key_algs": _host_key_algorithms(trusted, fingerprints, offered.signatures),
+    }
+
+
+def _client_keys(spec: SftpLocationSpec) -> list[asyncssh.SSHKey]:
+    try:
+        return [asyncssh.import_private_key(spec.private_key)] if spec.private_key else []
+    except asyncssh.KeyImportError as error:
+        # The library's words may quote the key.
+        raise Invalid(f"the private key for {spec.username}@{spec.address} cannot be read") from error
+
+
+def _host_key_algorithms(
+    trusted: list[asyncssh.SSHKey], fingerprints: frozenset[str], signatures: tuple[str, ...]
+) -> list[str]:
+    """Ask for a host key of a kind that is pinned, if all are pinned whole: the server may have others as well."""
+    if fingerprints:
+        return list(signatures)
+    pinned = {key.get_algorithm() for key in trusted}
+    wanted = [name for name in signatures if name in pinned or (name.startswith("rsa-") and "ssh-rsa" in pinned)]
+    return wanted or list(signatures)
