@@ -32,7 +32,7 @@ def main() -> None:
     """Run one agent until it is told to end."""
     options = json.decode(sys.argv[1], type=AgentOptions)
     die_with_parent(int(sys.argv[3]))
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # The guardian blocks its signals, and a mask is inherited.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # A mask is inherited, whoever started the program.
     log.setup(options.log_format, options.log_level, node=options.name, process="agent", pid=os.getpid())
     try:
         os.setpriority(os.PRIO_PROCESS, 0, _NICE)
