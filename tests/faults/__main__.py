@@ -46,9 +46,10 @@ def main() -> int:
     )
     adopt_orphans()
     folder = given.keep or Path(tempfile.mkdtemp(prefix="mft-faults-"))
+    commit = report.present_commit()
     outcome = asyncio.run(_run(folder, options))
     report.show(options, outcome, Console())
-    report.append(given.report, options, outcome)
+    report.append(given.report, options, outcome, commit)
     if outcome.verdict.holds and not given.keep:
         shutil.rmtree(folder)
     else:

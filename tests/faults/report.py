@@ -61,12 +61,12 @@ def details(verdict: Verdict) -> dict[str, tuple[str, ...]]:
     }
 
 
-def append(path: Path, options: Options, outcome: Outcome) -> None:
-    """Append one line."""
+def append(path: Path, options: Options, outcome: Outcome, commit: str) -> None:
+    """Append one line; `commit` is what was there when the run began."""
     hits = _hits(outcome)
     line = {
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "commit": _commit(),
+        "commit": commit,
         "seed": options.seed,
         "flow": options.flow,
         "machine": {"cores": os.cpu_count(), "kernel": platform.release(), "load": round(os.getloadavg()[0], 1)},
@@ -96,7 +96,7 @@ def _hits(outcome: Outcome) -> dict[str, Counter[str]]:
     return hits
 
 
-def _commit() -> str:
+def present_commit() -> str:
     """Name the commit, with a plus if the product differs from it."""
     git = ["git", "-C", str(REPOSITORY)]
     head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
