@@ -36,7 +36,7 @@ class SftpRemote:
     ) -> None:
         self._spec = spec
         self._connection = connection
-        self._channels = Channels(connection, sftp)
+        self._channels = Channels(connection, sftp, spec.call_timeout_s)
         self.source_atomic = source_atomic
         # OpenSSH's server does one request of a channel after the other.
         self._in_order = "OpenSSH" in str(connection.get_extra_info("server_version", ""))

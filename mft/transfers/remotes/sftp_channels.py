@@ -11,6 +11,9 @@ from contextlib import asynccontextmanager
 
 import asyncssh
 
+from mft.errors import Unavailable
+from mft.transfers.remotes.sftp_errors import reason
+
 CHANNELS_MAX = 8
 """OpenSSH allows ten on a connection by default."""
 
@@ -18,8 +21,9 @@ CHANNELS_MAX = 8
 class Channels:
     """The channels of one connection; more are opened as work comes, fewer kept where the server allows fewer."""
 
-    def __init__(self, connection: asyncssh.SSHClientConnection, first: asyncssh.SFTPClient) -> None:
+    def __init__(self, connection: asyncssh.SSHClientConnection, first: asyncssh.SFTPClient, limit_s: float) -> None:
         self._connection = connection
+        self._limit_s = limit_s
         self._busy: dict[asyncssh.SFTPClient, int] = {first: 0}
         self._retired: set[asyncssh.SFTPClient] = set()
         self._most = CHANNELS_MAX
@@ -62,10 +66,13 @@ class Channels:
     async def _another(self) -> asyncssh.SFTPClient | None:
         """Open one more channel; None where the server refuses, and then it is not asked again."""
         try:
-            sftp = await start_sftp(self._connection)
+            async with asyncio.timeout(self._limit_s):
+                sftp = await start_sftp(self._connection)
         except asyncssh.ChannelOpenError:
             self._most = len(self._busy)
             return None
+        except (asyncssh.Error, OSError, TimeoutError) as error:
+            raise Unavailable(f"cannot open one more channel to the partner: {reason(error)}") from error
         self._busy[sftp] = 0
         return sftp
 
