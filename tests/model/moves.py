@@ -282,6 +282,9 @@ def _steal(state: State, index: int, actor: Actor, protocol: Protocol) -> Outcom
     won = actor._replace(step=step, names=names)
     what = f"renames {name} to {actor.temp}"
     yield what, after, won, "overwritten" if overwrites else None
+    if protocol.shortens == "may":
+        yield what, after, won._replace(step="shorten"), None
+        yield f"is refused to rename {name}", state, actor._replace(step="give back", names=()), None
     if state.lies_left:
         yield f"{what}, but is told it is gone", after._replace(lies_left=state.lies_left - 1), gone, None
     if not protocol.only_enoent_is_gone:
@@ -351,7 +354,7 @@ def _after_done(protocol: Protocol) -> Step:
 
 def _transact(state: State, index: int, actor: Actor, protocol: Protocol) -> Iterator[Move]:
     who, key = _who(index, actor.term), actor.delivery
-    record = _record_to_write(state, actor)
+    record = _record_to_write(state, actor, protocol)
     what = f"{key}: journals {record}" if record else f"{key}: forgets"
     if _is_refused(state, actor.term, actor.seen, key, protocol):
         yield Move(who, f"{what}: refused, so reads again", with_actor(state, index, Actor(actor.term)))
@@ -366,13 +369,19 @@ def _transact(state: State, index: int, actor: Actor, protocol: Protocol) -> Ite
         )
 
 
-def _record_to_write(state: State, actor: Actor) -> Record | None:
+def _record_to_write(state: State, actor: Actor, protocol: Protocol) -> Record | None:
     if actor.step == "claim":
         return Record("taken")
     if actor.step in ("intent", "extend"):
         assert actor.temp is not None
-        before = record_of(state, actor.delivery) if actor.step == "extend" else None
+        keeps = actor.step == "extend" and protocol.shortens != "before stealing"
+        before = record_of(state, actor.delivery) if keeps else None
         return Record("intent", (*(before.names if before else ()), actor.temp))
+    if actor.step in ("shorten", "give back"):
+        assert actor.temp is not None
+        before = record_of(state, actor.delivery)
+        olds = tuple(name for name in (before.names if before else ()) if name != actor.temp)
+        return Record("intent", (actor.temp,) if actor.step == "shorten" else olds)
     if actor.step == "hold":
         return Record("uncertain")
     return Record("done") if actor.step == "done" else None
@@ -382,15 +391,15 @@ def _committed(actor: Actor, protocol: Protocol) -> Actor:
     """Return the attempt after its transaction was applied and it knows."""
     known = actor._replace(seen=STANDS, unknown=None)
     match actor.unknown or actor.step:
-        case "claim":
-            return known._replace(step="upload")
+        case "claim" | "shorten" as step:
+            return known._replace(step="upload" if step == "claim" else "rename")
         case "intent" | "extend":
             if not protocol.journals_before_stealing:
                 known = known._replace(names=())  # It is stolen already.
             return known._replace(step="look" if protocol.guard == "source" else _next_at_partner(known))
         case "done":
             return known._replace(step=_after_done(protocol))
-        case "hold":
+        case "hold" | "give back":
             return Actor(actor.term)
         case _ if protocol.removes_before_forgetting:
             return Actor(actor.term)
@@ -412,6 +421,10 @@ def _is_applied(actor: Actor, record: Record | None) -> bool:
     match actor.unknown:
         case "intent" | "extend":
             return record is not None and actor.temp is not None and record.names[-1:] == (actor.temp,)
+        case "shorten":
+            return record is not None and record.names == (actor.temp,)
+        case "give back":
+            return record is not None and actor.temp not in record.names
         case "forget":
             return record is None
         case "claim":

@@ -20,6 +20,11 @@ class Protocol(NamedTuple):
     """What is done with an `intent` of somebody else: steal its temp files, or upload again."""
     journals_before_stealing: bool = True
     oldest_first: bool = True
+    shortens: Literal["no", "may", "before stealing"] = "no"
+    """Whether names may leave a record: the old ones once mine is stolen, mine if the partner refused to rename to it.
+
+    As built only long records are shortened, so that a delivery that is refused for ever does not outgrow the journal.
+    """
     publishes_by_source: bool = True
     """The last step fails if its temp file is gone. False: it always succeeds, as a copy or an HTTP PUT does."""
     refuses_existing: bool = False

@@ -20,6 +20,8 @@ Step = Literal[
     "look",  # look whether the taken source still stands; only where the guard is "source"
     "steal",  # rename the old names to mine, one after the other
     "confirm",  # all old names are gone: look for mine
+    "shorten",  # journal `intent [mine]`: it is stolen, so no old name leads to anything
+    "give back",  # journal `intent [old names]`: the partner refused to rename to mine
     "rename",  # rename mine to the final name
     "done",  # journal `done`
     "hold",  # journal `uncertain`: the operator decides
@@ -28,7 +30,7 @@ Step = Literal[
     "reread",  # a transaction's reply was lost: read the record before anything else
 ]
 
-TRANSACTIONS = frozenset({"claim", "intent", "extend", "done", "hold", "forget"})
+TRANSACTIONS = frozenset({"claim", "intent", "extend", "shorten", "give back", "done", "hold", "forget"})
 
 ABSENT, STANDS, STALE = 0, 1, -1
 """What a mod revision that was read has become: no record then, the record as it now is, or one that never returns.

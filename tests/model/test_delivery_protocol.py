@@ -29,6 +29,17 @@ def test_right_protocol_holds(name: str) -> None:
     assert report.states > 1000, "the bounds look at nothing"
 
 
+SHORTENED = ("three terms", "two terms, three attempts", "two lost replies", "renames answered wrongly")
+
+
+@pytest.mark.timeout(0 if DEEP_TOO else 120)
+@pytest.mark.parametrize("name", SEARCHES if DEEP_TOO else SHORTENED)
+def test_a_long_record_may_be_shortened(name: str) -> None:
+    """Goal: stolen names and refused ones may leave the record at any time. Method: search with both choices open."""
+    report = check(RIGHT._replace(shortens="may"), SEARCHES[name])
+    assert report.wrong is None, report.describe()
+
+
 @pytest.mark.parametrize("name", ["three terms", "two terms, three attempts", "two lost replies"])
 def test_a_record_before_the_upload_guards_as_well(name: str) -> None:
     """Goal: the other guard against a late `intent` is right too. Method: the same search."""

@@ -45,6 +45,12 @@ VARIANTS = {
         "The thief dies with a temp file under a name that nobody knows; the next finds all gone.",
         _TERMS_ALONE,
     ),
+    "drop the old names before stealing": Variant(
+        RIGHT._replace(shortens="before stealing"),
+        "lost",
+        "The thief dies, and the file stands under a name that the record no longer has.",
+        _TERMS_ALONE,
+    ),
     "try the newest old name first": Variant(
         RIGHT._replace(oldest_first=False),
         "lost",
