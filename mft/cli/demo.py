@@ -185,7 +185,7 @@ def _summarize(outcomes: Sequence[Outcome], first_seed: int, stream: TextIO) -> 
         "lost": sum(outcome.lost for outcome in outcomes),
         "duplicates": sum(outcome.duplicates for outcome in outcomes),
         "failover_s_most": max(outcome.failover_s for outcome in outcomes),
-        "failover_s_median": statistics.median(outcome.failover_s for outcome in outcomes),
+        "failover_s_median": round(statistics.median(outcome.failover_s for outcome in outcomes), 3),
         "killed_at": dict(sorted(Counter(outcome.killed_at for outcome in outcomes).items())),
     }
     print(json.dumps(summary), flush=True)
