@@ -16,6 +16,8 @@ from mft.transfers.remotes.sftp_errors import reason
 
 CHANNELS_MAX = 8
 """OpenSSH allows ten on a connection by default."""
+_CANCELLED_S_MAX = 1.0
+"""How long a cancelled opening is waited for."""
 
 
 class Channels:
@@ -64,17 +66,35 @@ class Channels:
         return min(self._busy, key=lambda sftp: (sftp in self._retired, self._busy[sftp]))
 
     async def _another(self) -> asyncssh.SFTPClient | None:
-        """Open one more channel; None where the server refuses, and then it is not asked again."""
+        """Open one more channel; None where the server refuses; as a rule it is not asked again."""
+        opened = await self._opened()
+        if isinstance(opened, asyncssh.ChannelOpenError):
+            if not self._retired:  # Else it may be only that the server has not yet ended the ones given up.
+                self._most = len(self._busy)
+            return None
+        if isinstance(opened, Exception):
+            raise Unavailable(f"cannot open one more channel to the partner: {reason(opened)}") from opened
+        self._busy[opened] = 0
+        return opened
+
+    async def _opened(self) -> asyncssh.SFTPClient | Exception:
+        """Open a channel. If that is cancelled, it is closed as soon as it is open: the server counts it till then."""
+        async with asyncio.TaskGroup() as tasks:
+            opening = tasks.create_task(self._open(), name="open-channel")
+            try:
+                return await asyncio.shield(opening)
+            except asyncio.CancelledError:
+                await asyncio.wait([opening], timeout=_CANCELLED_S_MAX)
+                if opening.done() and isinstance(opened := opening.result(), asyncssh.SFTPClient):
+                    opened.exit()
+                raise
+
+    async def _open(self) -> asyncssh.SFTPClient | Exception:
         try:
             async with asyncio.timeout(self._limit_s):
-                sftp = await start_sftp(self._connection)
-        except asyncssh.ChannelOpenError:
-            self._most = len(self._busy)
-            return None
+                return await start_sftp(self._connection)
         except (asyncssh.Error, OSError, TimeoutError) as error:
-            raise Unavailable(f"cannot open one more channel to the partner: {reason(error)}") from error
-        self._busy[sftp] = 0
-        return sftp
+            return error
 
 
 async def start_sftp(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
