@@ -64,7 +64,7 @@ source_location = "storage"
 source_path = "outgoing"
 destination_location = "partner"
 destination_path = "{inbox}"
-poll_interval_s = 1
+poll_interval_s = {poll_interval_s}
 stable_interval_s = 0  # Uploads appear under their names when they are complete.
 
 [event-handlers.log]
@@ -119,13 +119,13 @@ class Cluster:
         )
         self.nodes[name] = await self._run(f"node {name}", command, f"node-{name}")
 
-    async def apply(self, partner: Partner) -> int:
+    async def apply(self, partner: Partner, poll_interval_s: int) -> int:
         """Write the example config and have the controller publish it. Returns its version.
 
         Raises:
             MftError: the controller refuses it, or does not answer in time.
         """
-        text = self._document(partner)
+        text = self._document(partner, poll_interval_s)
         await asyncio.to_thread(_write, self.config_file, text)
         request = pb.ApplyRequest(document=text.encode(), author="mft-demo", comment="the demo's config")
 
@@ -133,7 +133,7 @@ class Cluster:
             answer: pb.ApplyResponse = await self._ask(lambda client: client.call(client.config.Apply, request))
             return answer.version
 
-        return await self._patiently(applied, "the config's first version")
+        return await self._patiently(applied, "a version of the config")
 
     async def leader(self) -> str:
         """Return who leads, once all nodes that run are ready and one of them leads."""
@@ -171,7 +171,7 @@ class Cluster:
         except TimeoutError as error:
             raise MftError(f"{what} did not come within {_START_S_MAX:.0f} s: {why}; see {self.logs}") from error
 
-    def _document(self, partner: Partner) -> str:
+    def _document(self, partner: Partner, poll_interval_s: int) -> str:
         return _CONFIG.format(
             port_a=self.ports["a"],
             port_b=self.ports["b"],
@@ -186,6 +186,7 @@ class Cluster:
             group=DEFAULT_GROUP,
             inbox=INBOX,
             logs=self.logs,
+            poll_interval_s=poll_interval_s,
         )
 
     async def _run(self, name: str, command: list[str], log: str) -> Program:

@@ -28,6 +28,9 @@ _DELIVERY_S_MAX = 120.0
 _LATE_S = 1.5
 """How long a late second copy is waited for when all is quiet: more than one more pass of the transfer."""
 _LOOK_EVERY_S = 0.02
+_POLL_S_SLOW, _POLL_S = 60, 1
+"""How often the transfer looks for files: at first seldom, so that there is a backlog when the leader dies, however fast
+this machine delivers."""
 
 
 class DemoOptions(Struct, frozen=True, kw_only=True):
@@ -134,7 +137,7 @@ class Story:
 
     async def _get_ready(self, cluster: Cluster, partner: Partner, view: View) -> None:
         view.step(f"controller with etcd, nodes {' and '.join(NODES)} and a partner's SFTP server have been started")
-        version = await cluster.apply(partner)
+        version = await cluster.apply(partner, _POLL_S_SLOW)
         view.step(f"config version {version} is published: {cluster.config_file}")
         leader = await cluster.leader()
         self._states = {node: "leads" if node == leader else "stands by" for node in NODES}
@@ -143,7 +146,7 @@ class Story:
     async def _upload_and_kill(
         self, cluster: Cluster, partner: Partner, etcd: EtcdClient, files: Sequence[SampleFile], view: View
     ) -> Killing:
-        """Upload through both nodes, and kill the leader once nothing is uploaded through it any more."""
+        """Upload through both nodes, let the leader deliver, and kill it at work."""
         view.step(f"{CLIENTS_PER_NODE} sftp clients on each node begin to upload")
         wanted = self._options.kill_at
         if wanted is KillAt.ANY:
@@ -152,17 +155,29 @@ class Story:
             uploads = {
                 node: tasks.create_task(self._upload(cluster, node, files), name=f"upload:{node}") for node in NODES
             }
-            killing = await Killer(cluster, partner, etcd, self._draw).kill_leader(
-                wanted, uploads, self._undelivered, self._options.undelivered_least
-            )
-            other = next(node for node in NODES if node != killing.node)
-            self._states = {killing.node: "killed", other: "stands by"}
-            view.step(
-                f"node {killing.node} is killed, all its {killing.processes} processes; deliveries in flight: "
-                f"{killing.in_flight}, among them one {_phrase(killing.killed_at)}; "
-                f"uploaded and not yet delivered: {killing.undelivered}"
-            )
+        version = await cluster.apply(partner, _POLL_S)
+        view.step(f"all files are uploaded; config version {version} has the transfer look for files every second")
+        await self._see_deliveries()
+        killing = await Killer(cluster, partner, etcd, self._draw).kill_leader(
+            wanted, uploads, self._undelivered, self._options.undelivered_least
+        )
+        other = next(node for node in NODES if node != killing.node)
+        self._states = {killing.node: "killed", other: "stands by"}
+        view.step(
+            f"node {killing.node} is killed, all its {killing.processes} processes; deliveries in flight: "
+            f"{killing.in_flight}, among them one {_phrase(killing.killed_at)}; "
+            f"uploaded and not yet delivered: {killing.undelivered}"
+        )
         return killing
+
+    async def _see_deliveries(self) -> None:
+        """Wait until the leader is well under way: a tenth of the files has arrived."""
+        assert self._consumer is not None
+        deadline = time.monotonic() + _DELIVERY_S_MAX
+        while len(self._consumer.names()) < self._options.files // 10:
+            if time.monotonic() > deadline:
+                raise MftError(f"the leader delivered nothing within {_DELIVERY_S_MAX:.0f} s")
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _upload(self, cluster: Cluster, node: str, files: Sequence[SampleFile]) -> None:
         """Upload this node's share, by several clients at one time."""

@@ -66,6 +66,10 @@ class Bus:
         """Have exactly these handlers (id → spec); one that stays, even changed, keeps what it has still to take."""
         for id in self._queues.keys() - handlers.keys():
             del self._queues[id]
+        for id in self._queues.keys() & handlers.keys():
+            if self._wanted.value.get(id) != handlers[id]:
+                # What comes from now on is for the changed handler, also while the one before still finishes.
+                self._queues[id] = self._queues[id].successor()
         for id in handlers.keys() - self._queues.keys():
             queue = self._queues[id] = EventQueue(self._queue_events_max)
             for event in self._early:

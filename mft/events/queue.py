@@ -60,6 +60,16 @@ class EventQueue:
         if not self._events:
             self._emptied.set()
 
+    def successor(self) -> EventQueue:
+        """Move all that waits to a new queue, the batch in hand first, for the handler that comes after this one's."""
+        queue = EventQueue(self._events_max)
+        for event in (*self._batch, *self._events):
+            queue.put(event)
+        queue._lost += self._lost
+        self._events.clear()
+        self._infos = self._lost = 0
+        return queue
+
     def take_lost(self) -> int:
         """Return how many events were lost since the last call."""
         lost, self._lost = self._lost, 0
