@@ -29,8 +29,8 @@ _LATE_S = 1.5
 """How long a late second copy is waited for when all is quiet: more than one more pass of the transfer."""
 _LOOK_EVERY_S = 0.02
 _POLL_S_SLOW, _POLL_S = 60, 1
-"""How often the transfer looks for files: at first seldom, so that there is a backlog when the leader dies, however fast
-this machine delivers."""
+"""How often the transfer looks for files: at first seldom, so that there is a backlog when the leader dies, on a fast
+machine too."""
 
 
 class DemoOptions(Struct, frozen=True, kw_only=True):
