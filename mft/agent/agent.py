@@ -32,11 +32,10 @@ from mft.cluster.membership import Alive, Candidate, encode
 from mft.cluster.store_disk import DiskStore
 from mft.cluster.store_etcd import EtcdStore
 from mft.cluster.trust_file import Pinned
-from mft.errors import Invalid, MftError
+from mft.errors import MftError
 from mft.etcd.client import EtcdClient
 from mft.etcd.election import Election
 from mft.etcd.keeper import LeaseKeeper
-from mft.etcd.servers import Fitness, judge_version
 from mft.events import catalogue
 from mft.events.bus import Bus
 from mft.model.config import Config
@@ -105,7 +104,7 @@ class Agent:
             if self._options.health_address:
                 health = Health(self._options.health_address, self._status)
                 tasks.create_task(health.run(), name="health")
-            tasks.create_task(self._check_server(), name="etcd-version")
+            tasks.create_task(self._etcd.servers.check_version(), name="etcd-version")
             pinned = await self._join()
             follower = self._follower = self._make_follower(pinned)
             await follower.load_snapshot()
@@ -233,22 +232,6 @@ class Agent:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._options.stop_s):
                 await self._inbound.idle()
-
-    async def _check_server(self) -> None:
-        """Look at etcd's version once it answers: one that may lose data is refused, an old one warned about."""
-        for wait_s in backoff(0.5, 10.0):
-            try:
-                status = await self._etcd.servers.status()
-            except MftError as error:
-                self._log.warning("etcd cannot be reached, trying again", reason=str(error))
-                await asyncio.sleep(wait_s)
-                continue
-            verdict = judge_version(status.version)
-            if verdict.fitness is Fitness.REFUSED:
-                raise Invalid(verdict.why)
-            if verdict.fitness is Fitness.OLD:
-                self._log.warning(verdict.why)
-            return
 
     async def _follow_problems(self, presence: Presence) -> None:
         """Have presence look again whenever something that it tells may have changed."""

@@ -21,7 +21,6 @@ from mft.controller.management import Management, assemble
 from mft.controller.rpc import Listen, serve
 from mft.errors import Invalid, MftError
 from mft.etcd.client import EtcdClient
-from mft.etcd.servers import Fitness, judge_version
 from mft.process import python_command
 from mft.services.host_keys import make_host_keys
 
@@ -74,7 +73,7 @@ async def _run(options: ControllerOptions) -> None:
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         management = assemble(own, etcd, make_host_keys)
         work = [
-            tasks.create_task(_check_server(etcd), name="etcd-version"),
+            tasks.create_task(etcd.servers.check_version(), name="etcd-version"),
             tasks.create_task(management.run(), name="management"),
             tasks.create_task(_answer(options, own, management), name="admin-service"),
         ]
@@ -110,24 +109,6 @@ async def _answer(options: ControllerOptions, own: home.Home, management: Manage
         )
 
     await serve(management.operations, own.token, listen, ready)
-
-
-async def _check_server(etcd: EtcdClient) -> None:
-    """Look at etcd's version once it answers: one that may lose data is refused, an old one warned about."""
-    log = structlog.get_logger()
-    for wait_s in backoff(0.5, 10.0):
-        try:
-            status = await etcd.servers.status()
-        except MftError as error:
-            log.warning("etcd cannot be reached, trying again", reason=str(error))
-            await asyncio.sleep(wait_s)
-            continue
-        verdict = judge_version(status.version)
-        if verdict.fitness is Fitness.REFUSED:
-            raise Invalid(verdict.why)
-        if verdict.fitness is Fitness.OLD:
-            log.warning(verdict.why)
-        return
 
 
 async def _keep_agent(options: ControllerOptions, own: home.Home) -> None:

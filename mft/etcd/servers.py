@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import re
 from typing import Final, NamedTuple
 
+import structlog
+
+from mft.aio import backoff
+from mft.errors import Invalid, MftError
 from mft.etcd.endpoints import Effect, Endpoints
 from mft.etcd.records import Header
 from mft.etcd.wire import ALARM, MEMBER_LIST, STATUS
@@ -100,6 +105,26 @@ class Servers:
             used_bytes=answer.dbSizeInUse,
             errors=tuple(answer.errors),
         )
+
+    async def check_version(self) -> None:
+        """Wait until a server answers, however long that takes, and look at its version: an old one is warned about.
+
+        Raises `Invalid` for one that may lose data.
+        """
+        log = structlog.get_logger()
+        for wait_s in backoff(0.5, 10.0):
+            try:
+                status = await self.status()
+            except MftError as error:
+                log.warning("etcd cannot be reached, trying again", reason=str(error))
+                await asyncio.sleep(wait_s)
+                continue
+            verdict = judge_version(status.version)
+            if verdict.fitness is Fitness.REFUSED:
+                raise Invalid(verdict.why)
+            if verdict.fitness is Fitness.OLD:
+                log.warning(verdict.why)
+            return
 
     async def members(self) -> tuple[ClusterMember, ...]:
         """The cluster's members."""
