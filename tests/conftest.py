@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.rig.binaries import SERVERS
 from tests.rig.etcd import Etcd, run_etcd
 from tests.rig.leaks import adopt_orphans, processes_left, tasks_left
 from tests.rig.processes import descendants
@@ -21,6 +22,8 @@ from tests.rig.sshd import Sshd, run_sshd
 def pytest_configure() -> None:
     """Before anything starts: processes orphaned by a test come to us, where the leak check sees them."""
     adopt_orphans()
+    # A bare machine has no OpenSSH client: then the fetched one is used, as by users of the demo.
+    os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", os.defpath), str(SERVERS / "bin")))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -27,9 +27,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 BASE_SUITE = "bookworm"
 NEWEST_SUITES = ("sid", "trixie")
 """Where a newer etcd is looked for, best first. etcd needs nothing but libc, so it runs on Debian 12 as well."""
-LAYOUT = 1
+LAYOUT = 2
 """Raise it when what is fetched or how it is laid out changes: then everything is fetched anew."""
-SSH_CLIENT = ("ssh", "sftp", "ssh-keygen")
+SSH_CLIENT = ("ssh", "sftp", "scp", "ssh-keygen")
 
 
 class Server(NamedTuple):
@@ -83,7 +83,7 @@ def write_wrapper(servers: Path, name: str, server: Server) -> None:
     if name == "sshd":
         preload = next(iter(root.glob("usr/lib/*/libnss_wrapper.so")), None)
         before = SSHD_AS_ROOT.replace("{nss_wrapper}", str(preload.relative_to(servers)) if preload else "")
-    if name == "sftp":
+    if name in {"sftp", "scp"}:
         options = '-S "$servers/bin/ssh" '  # It would run /usr/bin/ssh, which is not there.
     text = WRAPPER.format(libraries=libraries, before=before, path=server.path, options=options)
     file = servers / "bin" / name

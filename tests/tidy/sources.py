@@ -12,7 +12,10 @@ from typing import NamedTuple
 REPOSITORY = Path(__file__).resolve().parents[2]
 PYTHON_FOLDERS = ("mft", "cmd", "deploy", "bench", "tests")
 GENERATED = REPOSITORY / "mft" / "pb"
-UNTRACKED = (".git", ".venv", ".cache", "build", "dist", "__pycache__")
+UNTRACKED = (
+    *(".git", ".venv", ".cache", "build", "dist", "__pycache__", ".hypothesis"),
+    *(".mypy_cache", ".ruff_cache", ".pytest_cache", ".import_linter_cache", "mft_cluster.egg-info"),
+)
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
