@@ -82,6 +82,15 @@ def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return error
 
 
+def is_only(group: BaseExceptionGroup[BaseException], *kinds: type[BaseException]) -> bool:
+    """Say whether all errors inside nested groups are of these kinds.
+
+    For `except BaseExceptionGroup`, where one error is to be raised instead of the group: what is raised inside an
+    `except*` comes out wrapped in a group again in Python 3.11 before 3.11.4, which is Debian 12's.
+    """
+    return group.split(kinds)[1] is None
+
+
 async def cancel_and_wait(*tasks: asyncio.Task[object]) -> None:
     """Cancel the tasks and wait until each has ended; their results and errors are not looked at."""
     for task in tasks:

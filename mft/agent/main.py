@@ -20,7 +20,7 @@ from mft import log
 from mft.agent.agent import Agent
 from mft.agent.guardian import EXIT_USAGE
 from mft.agent.options import AgentOptions
-from mft.aio import first_error
+from mft.aio import first_error, is_only
 from mft.errors import Denied, Invalid
 from mft.process import die_with_parent
 
@@ -40,9 +40,17 @@ def main() -> None:
         pass
     try:
         uvloop.run(_run(options, socket.socket(fileno=int(sys.argv[2]))))
-    except* (Invalid, Denied) as group:
-        structlog.get_logger().error("the agent cannot start", reason=str(first_error(group)))
-        sys.exit(EXIT_USAGE)
+    except (Invalid, Denied) as error:
+        _give_up(error)
+    except BaseExceptionGroup as group:
+        if not is_only(group, Invalid, Denied):
+            raise
+        _give_up(first_error(group))
+
+
+def _give_up(error: BaseException) -> None:
+    structlog.get_logger().error("the agent cannot start", reason=str(error))
+    sys.exit(EXIT_USAGE)
 
 
 async def _run(options: AgentOptions, lease_pipe: socket.socket) -> None:

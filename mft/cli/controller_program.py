@@ -13,7 +13,7 @@ from msgspec import Struct, json
 
 from mft.agent.guardian import EXIT_USAGE
 from mft.agent.options import AgentOptions
-from mft.aio import backoff, cancel_and_wait, first_error
+from mft.aio import backoff, cancel_and_wait, first_error, is_only
 from mft.cli.embedded_etcd import EmbeddedEtcd
 from mft.cluster import files, trust_file
 from mft.controller import home
@@ -52,7 +52,9 @@ def run(options: ControllerOptions) -> None:
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
     try:
         asyncio.run(_run(options))
-    except* MftError as group:
+    except BaseExceptionGroup as group:
+        if not is_only(group, MftError):
+            raise
         raise first_error(group) from group
 
 

@@ -24,7 +24,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from mft.aio import first_error
+from mft.aio import first_error, is_only
 from mft.cli.binaries import find_etcd, find_program
 from mft.cli.demo_cluster import NODES, Cluster
 from mft.cli.demo_moment import STATES, KillAt
@@ -109,9 +109,11 @@ def _run(options: DemoOptions, *, as_json: bool, keep: bool, began: float) -> Ou
     folder = Path(tempfile.mkdtemp(prefix="mft-demo-"))
     try:
         return asyncio.run(_tell(options, folder, as_json=as_json, keep=keep, began=began))
-    except* MftError as group:
+    except BaseExceptionGroup as group:
+        if not is_only(group, MftError):
+            raise
         raise first_error(group) from None
-    except* asyncio.CancelledError:
+    except asyncio.CancelledError:
         print("interrupted; all processes are ended and all files removed", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from None
     finally:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import structlog
 
-from mft.aio import Latest, backoff, boottime, cancel_and_wait, first_error
+from mft.aio import Latest, backoff, boottime, cancel_and_wait, first_error, is_only
 from mft.cluster.keys import Keys
 from mft.errors import LeadershipLost, MftError, Unavailable
 from mft.etcd.election import Election, Leadership
@@ -125,7 +125,9 @@ class Dispatcher:
                 # Before the lease ends: the next leader may already be reading the journal.
                 await cancel_and_wait(passes)
                 await cancel_and_wait(writes)
-        except* MftError as group:
+        except BaseExceptionGroup as group:
+            if not is_only(group, MftError):
+                raise
             raise first_error(group) from group
         finally:
             self.leads.set(None)

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import NamedTuple
 
+from mft.aio import is_only
 from mft.errors import Exhausted, LeadershipLost, MftError, NotFound, Unavailable
 from mft.events import catalogue
 from mft.model.delivery import LEDGER_ENTRIES_MAX, Record, term_mark
@@ -86,7 +87,9 @@ async def run_pass(
                 await queue.put(_Item(taken, record, *names.enter(taken.name)))
             for _ in range(context.spec.parallel_files):
                 await queue.put(None)
-    except* MftError as group:
+    except BaseExceptionGroup as group:
+        if not is_only(group, MftError):
+            raise
         raise _gravest(group) from group
 
 
@@ -229,7 +232,7 @@ def _report(context: RunContext, taken: Taken, error: MftError) -> None:
     )
 
 
-def _gravest(group: BaseExceptionGroup[MftError]) -> MftError:
+def _gravest(group: BaseExceptionGroup[BaseException]) -> MftError:
     """Choose the one error that says most about a pass in which several deliveries failed."""
     errors = [error for error in group.exceptions if isinstance(error, MftError)]
     for kind in (LeadershipLost, Unavailable):
