@@ -91,6 +91,17 @@ def is_only(group: BaseExceptionGroup[BaseException], *kinds: type[BaseException
     return group.split(kinds)[1] is None
 
 
+def give_way() -> None:
+    """Raise `CancelledError` if this task has been told to end.
+
+    For `except BaseExceptionGroup`: where a child failed at the moment at which the group was cancelled, the group
+    raises the child's error, and whoever tries again after errors would never end.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 async def cancel_and_wait(*tasks: asyncio.Task[object]) -> None:
     """Cancel the tasks and wait until each has ended; their results and errors are not looked at."""
     for task in tasks:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 
+from mft.aio import give_way
+
 
 @asynccontextmanager
 async def beside(work: Coroutine[object, object, None], *, name: str) -> AsyncIterator[asyncio.Task[None]]:
@@ -21,6 +23,7 @@ async def beside(work: Coroutine[object, object, None], *, name: str) -> AsyncIt
             finally:
                 task.cancel()
     except BaseExceptionGroup as group:
+        give_way()
         if len(group.exceptions) == 1:
             raise group.exceptions[0] from None
         raise

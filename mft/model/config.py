@@ -14,6 +14,7 @@ from mft.model.nodes import NodeSpec
 from mft.model.server import ServerSpec
 from mft.model.services import ServiceSpec
 from mft.model.spec import Spec
+from mft.model.starts import CalendarSpec
 from mft.model.transfers import TransferSpec
 
 
@@ -25,6 +26,7 @@ class Config(Spec, frozen=True, kw_only=True):
     accounts: dict[str, AccountSpec] = {}
     locations: dict[str, LocationSpec] = {}
     transfers: dict[str, TransferSpec] = {}
+    calendars: dict[str, CalendarSpec] = {}
     event_handlers: dict[str, EventHandlerSpec] = field(default_factory=dict, name="event-handlers")
     nodes: dict[str, NodeSpec] = {}
 
@@ -34,6 +36,7 @@ FAMILIES: Mapping[str, Any] = {
     "accounts": AccountSpec,
     "locations": LocationSpec,
     "transfers": TransferSpec,
+    "calendars": CalendarSpec,
     "event-handlers": EventHandlerSpec,
     "nodes": NodeSpec,
 }

@@ -16,8 +16,9 @@ from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
-State = Literal["intent", "done", "uncertain"]
-"""States that a record can have. `taken` has none: the taken source itself is the record."""
+State = Literal["intent", "done", "uncertain", "quarantined"]
+"""States that a record can have. `taken` has none: the taken source itself is the record. A quarantined one was taken,
+failed too often before any intent, and waits for the operator."""
 
 TAKEN_FOLDER = ".mft"
 """Folder beside the sources in which taken ones stand: `.mft/<delivery>/<name>`."""
@@ -58,6 +59,9 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
     state: State
     name: str
     """Path under the source folder, which is also the path under the destination folder."""
+    target: str = ""
+    """Path under the destination folder, where it is another than `name`. Settled before the first intent, because a
+    rule may name the time."""
     names: tuple[str, ...] = ()
     """Temp names, oldest first, any of which may hold the finished upload. The last is the writer's own."""
     size_bytes: int = 0
@@ -66,7 +70,7 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
     kept: Kept | None = None
     """The source, if it stays where it is; then `done` is written together with the ledger's entry."""
     reason: str = ""
-    """Why it is uncertain."""
+    """Why it is uncertain or in quarantine."""
 
 
 def term_mark(term: Term) -> str:

@@ -49,6 +49,10 @@ class SftpLocationSpec(Spec, frozen=True, kw_only=True, tag="sftp", tag_field="t
     keep_open_s: Annotated[float, Meta(ge=0, le=86400)] = 300.0
     """How long a connection that no transfer uses is kept for the next run; 0: closed with the last run that uses
     it."""
+    parallel_files_max: Annotated[int, Meta(ge=0, le=1024)] = 0
+    """Files on their way to or from this partner at one time, of all transfers together; 0: no bound of its own."""
+    bandwidth_bytes_s: Annotated[int, Meta(ge=0)] = 0
+    """Bytes a second to and from this partner, of all transfers together; 0: as fast as it goes."""
     sweeps_temp: bool = False
     """The partner removes or takes temp files (`.*.part`) by itself. A delivery whose temp file is gone is then
     *uncertain* instead of proven."""

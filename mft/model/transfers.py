@@ -8,16 +8,28 @@ from msgspec import Meta
 
 from mft.model.scope import RunOn
 from mft.model.spec import Seconds, Spec
+from mft.model.starts import StartSpec
+from mft.model.transfer_parts import (
+    ArchiveSpec,
+    BatchSpec,
+    CommandsSpec,
+    ExpectSpec,
+    NameRule,
+    OverwriteRule,
+    RetrySpec,
+    SecondsOrNone,
+)
 
 DEFAULT_GROUP = "default"
 """The leader group of transfers that name neither a group nor where to run."""
 
 
 class TransferSpec(Spec, frozen=True, kw_only=True):
-    """One outbound transfer: poll a folder, send each file exactly once, remove the source."""
+    """One outbound transfer: look into a folder, send each file exactly once, remove the source."""
 
     enabled: bool = True
     name: str = ""
+    description: str = ""
     run_on: RunOn = "all"
     """Which instances are candidates to run it. All transfers of one leader group agree on it."""
     leader_group: str = ""
@@ -25,12 +37,46 @@ class TransferSpec(Spec, frozen=True, kw_only=True):
     source_location: str
     source_path: str
     source_filter: str = "*"
-    """Glob on the file's name. Hidden files (leading dot) are never taken."""
+    """Which files. A glob (`*.csv`, several with `|` between them), with a slash in it on the path under the source
+    folder, else on the name; `!` before it: all but these. `m/…/` a regular expression that is looked for in the path,
+    `m/…/i` without regard to case, `e/…/` all but what it finds. Hidden files (leading dot) are never taken."""
+    recursive: bool = False
+    """Look into folders as well; their paths are kept at the destination."""
+    source_age_min_s: SecondsOrNone = 0.0
+    """Leave files that are younger; 0: none is too young."""
+    source_age_max_s: SecondsOrNone = 0.0
+    """Leave files that are older; 0: none is too old."""
     destination_location: str
     destination_path: str
+    names: tuple[NameRule, ...] = ()
+    """How names change on the way; without a rule they stay."""
+    overwrite_rule: OverwriteRule = "overwrite"
+    """What to do where the destination has a file of this name."""
+    temporary_prefix: str = "."
+    """Begins the name that a file has until it is complete."""
+    temporary_suffix: str = ".part"
+    """Ends that name."""
+    content_check: Literal["size", "hash", "read-back"] = "size"
+    """What is compared before a file gets its final name. `size`: always. `hash`: SHA-256 by the server where it offers
+    that, else by reading back. `read-back`: by reading back."""
+    resume: bool = True
+    """Go on with an upload that was cut off, if this instance still leads and the source is the same; what stands there
+    is compared as by `hash` before it counts."""
     delete_source: bool = True
     """Remove each source once it is delivered. Off: sources are kept, and a ledger remembers which ones, as they were
     (size, time, on local storage the inode), are delivered; a changed one is delivered again."""
+    delete_empty_folders_s: SecondsOrNone = 0.0
+    """Remove a folder below the source folder once it has been empty for so many seconds; 0: never."""
+    archive: ArchiveSpec | None = None
+    batch: BatchSpec | None = None
+    expect: ExpectSpec | None = None
+    retry: RetrySpec = RetrySpec()
+    commands: CommandsSpec | None = None
+    start: StartSpec = StartSpec()
+    priority: Annotated[int, Meta(ge=-100, le=100)] = 0
+    """Where a partner takes only so many files at one time (`parallel_files_max`), transfers with more go first."""
+    bandwidth_bytes_s: Annotated[int, Meta(ge=0)] = 0
+    """Bytes a second that this transfer may send, all its files together; 0: as fast as it goes."""
     poll_interval_s: Seconds = 10.0
     stable_interval_s: Annotated[float, Meta(ge=0, le=86400)] = 10.0
     """Seconds that size and time must not have changed before a file is taken; 0 where producers rename into place."""

@@ -23,8 +23,13 @@ Place = tuple[str | int, ...]
 
 Visit = Callable[[Place, str], str]
 
-_NEVER_PLAIN = frozenset({"run_on", "description", "labels", "variables", "ssh_authorized_keys", "host_keys"})
-"""Fields of plain text in which nothing is ever expanded: selectors, prose and public keys."""
+_NEVER_PLAIN = frozenset(
+    {"run_on", "description", "labels", "variables", "ssh_authorized_keys", "host_keys"}
+    | {"source_filter", "match", "template", "marker", "cron", "windows", "days"}
+    | {"before", "after_success", "after_failure", "remote_before", "remote_after"}
+)
+"""Fields of plain text in which nothing is expanded here: selectors, prose, public keys, expressions, and texts with
+placeholders of their own."""
 
 
 def rewrite(config: Config, kind: Kind, visit: Visit) -> Config:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import structlog
 
-from mft.aio import Latest, backoff, boottime, cancel_and_wait, first_error, is_only
+from mft.aio import Latest, backoff, boottime, cancel_and_wait, first_error, give_way, is_only
 from mft.cluster.keys import Keys
 from mft.errors import LeadershipLost, MftError, Unavailable
 from mft.etcd.election import Election, Leadership
@@ -126,6 +126,7 @@ class Dispatcher:
                 await cancel_and_wait(passes)
                 await cancel_and_wait(writes)
         except BaseExceptionGroup as group:
+            give_way()
             if not is_only(group, MftError):
                 raise
             raise first_error(group) from group

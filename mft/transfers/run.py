@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import NamedTuple
 
-from mft.aio import is_only
+from mft.aio import give_way, is_only
 from mft.errors import Exhausted, LeadershipLost, MftError, NotFound, Unavailable
 from mft.events import catalogue
 from mft.model.delivery import LEDGER_ENTRIES_MAX, Record, term_mark
@@ -88,6 +88,7 @@ async def run_pass(
             for _ in range(context.spec.parallel_files):
                 await queue.put(None)
     except BaseExceptionGroup as group:
+        give_way()
         if not is_only(group, MftError):
             raise
         raise _gravest(group) from group

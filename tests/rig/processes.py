@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,10 +17,10 @@ from tests.rig.waiting import eventually
 END_LIMIT_S = 10.0
 
 
-def _status(pid: int) -> tuple[str, int] | None:
-    """Return state letter and parent of a process, None if it is gone. Source: proc(5), /proc/PID/stat."""
+def _status(pid: int, thread: int | None = None) -> tuple[str, int] | None:
+    """Return state letter and parent of a process or of one thread, None if it is gone. Source: proc(5)."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+        stat = Path(f"/proc/{pid}/task/{thread or pid}/stat").read_text("utf-8", "replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
     state, parent = stat.rpartition(")")[2].split()[:2]
@@ -30,6 +31,15 @@ def is_alive(pid: int) -> bool:
     """Say whether the process runs. One that has ended and was not waited for (a zombie) does not."""
     status = _status(pid)
     return status is not None and status[0] != "Z"
+
+
+def _is_frozen(pid: int) -> bool:
+    """Say whether each thread is stopped: a signal only asks for it, and other threads run on for a moment."""
+    try:
+        states = [_status(pid, int(thread)) for thread in os.listdir(f"/proc/{pid}/task")]
+    except FileNotFoundError:
+        return True
+    return all(status is None or status[0] in "TtZX" for status in states)
 
 
 def descendants(pid: int) -> list[int]:
@@ -90,8 +100,12 @@ class ServerProcess:
             self._process.wait(END_LIMIT_S)
 
     def pause(self) -> None:
-        """Freeze it and all its descendants (SIGSTOP): connections stay open, nothing answers."""
+        """Freeze it and all its descendants (SIGSTOP): connections stay open, nothing answers. Waits until it is so."""
         signal_tree(self.pid, signal.SIGSTOP)
+        deadline = time.monotonic() + END_LIMIT_S
+        while not all(_is_frozen(each) for each in (self.pid, *descendants(self.pid))):
+            assert time.monotonic() < deadline, f"{self.command[0]} does not stop"
+            time.sleep(0.001)
 
     def resume(self) -> None:
         """Let it go on after `pause`."""

@@ -58,12 +58,19 @@ class Remote(Protocol):
         """Remove one folder if it is empty; one that is not is left, without an error."""
         ...
 
-    def read(self, path: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Open the file and give its content, piece by piece."""
+    def read(self, path: str, offset: int = 0) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Open the file and give its content from `offset` (bytes) on, piece by piece."""
         ...
 
-    async def write(self, path: str, content: AsyncIterator[bytes]) -> int:
-        """Make a new file of this content, on stable storage where the remote offers that. Returns its size."""
+    async def write(self, path: str, content: AsyncIterator[bytes], offset: int = 0) -> int:
+        """Make a file of this content, on stable storage where the remote offers that. Returns bytes written.
+
+        With an `offset` the file is there already and is cut off or written on from that byte; else it is new.
+        """
+        ...
+
+    async def sha256(self, path: str) -> str | None:
+        """Have the remote itself hash the file: hexadecimal SHA-256, or None where it cannot."""
         ...
 
     async def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -75,6 +76,11 @@ class LocalRemote:
         with _translated("remove", path):
             await self._run(os.unlink, self._real(path))
 
+    async def sha256(self, path: str) -> str:
+        """Hash a file where it is."""
+        with _translated("hash", path):
+            return await self._run(_sha256, self._real(path))
+
     async def make_folder(self, path: str) -> None:
         """Make one folder unless it is there."""
         with _translated("make folder", path):
@@ -94,17 +100,18 @@ class LocalRemote:
                     raise
 
     @asynccontextmanager
-    async def read(self, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def read(self, path: str, offset: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open the file and give its content, piece by piece. Only a file: a pipe could wait for ever."""
-        descriptor, first = await self._acquire("open", path, _open_to_read)
+        descriptor, first = await self._acquire("open", path, partial(_open_to_read, offset=offset))
         try:
             yield self._pieces(descriptor, first, path)
         finally:
             os.close(descriptor)
 
-    async def write(self, path: str, content: AsyncIterator[bytes]) -> int:
-        """Make a new file of this content and sync it: what the journal calls uploaded must survive a power cut."""
-        descriptor, _ = await self._acquire("create", path, _create)
+    async def write(self, path: str, content: AsyncIterator[bytes], offset: int = 0) -> int:
+        """Make a file of this content and sync it: what the journal calls uploaded must survive a power cut."""
+        opener = partial(_open_to_go_on, offset=offset) if offset else _create
+        descriptor, _ = await self._acquire("create", path, opener)
         size_bytes = 0
         try:
             async for piece in content:
@@ -182,13 +189,14 @@ def _entry(name: str, status: os.stat_result) -> Entry:
     return Entry(name, status.st_size, status.st_mtime, stat.S_ISREG(mode), stat.S_ISDIR(mode), status.st_ino)
 
 
-def _open_to_read(real: str) -> tuple[int, bytes]:
+def _open_to_read(real: str, offset: int) -> tuple[int, bytes]:
     """Open a file and read its first piece, so that a small file costs one visit to the thread."""
     # Without waiting: what is no file by now may be a pipe that nobody writes to.
     descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "it is not a file")
+        os.lseek(descriptor, offset, os.SEEK_SET)
         return descriptor, _read_whole(descriptor)
     except BaseException:
         os.close(descriptor)
@@ -197,6 +205,18 @@ def _open_to_read(real: str) -> tuple[int, bytes]:
 
 def _create(real: str) -> tuple[int, bytes]:
     return os.open(real, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), b""
+
+
+def _open_to_go_on(real: str, offset: int) -> tuple[int, bytes]:
+    descriptor = os.open(real, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    os.ftruncate(descriptor, offset)
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    return descriptor, b""
+
+
+def _sha256(real: str) -> str:
+    with Path(real).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_whole(descriptor: int) -> bytes:

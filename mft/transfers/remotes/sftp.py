@@ -94,6 +94,9 @@ class SftpRemote:
         async with self._call("remove", path) as sftp:
             await sftp.remove(path)
 
+    async def sha256(self, path: str) -> None:
+        """OpenSSH's server hashes nothing."""
+
     async def make_folder(self, path: str) -> None:
         """Make one folder unless it is there. Version 3 has no word for "exists", so a failure looks again."""
         async with self._call("make folder", path) as sftp:
@@ -112,24 +115,24 @@ class SftpRemote:
                 pass
 
     @asynccontextmanager
-    async def read(self, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def read(self, path: str, offset: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open the file and give its content, piece by piece."""
         async with self._channels.use() as sftp:
             handle = await self._open(sftp, path, "open", asyncssh.FXF_READ)
             try:
-                async with receive_content(handle, self._spec.call_timeout_s) as pieces:
+                async with receive_content(handle, self._spec.call_timeout_s, offset) as pieces:
                     yield self._pieces(pieces, path)
             finally:
                 await self._let_go(handle)
 
-    async def write(self, path: str, content: AsyncIterator[bytes]) -> int:
-        """Make a new file of this content; synced where the server offers fsync."""
-        flags = asyncssh.FXF_WRITE | asyncssh.FXF_CREAT | asyncssh.FXF_EXCL
+    async def write(self, path: str, content: AsyncIterator[bytes], offset: int = 0) -> int:
+        """Make a file of this content; synced where the server offers fsync."""
+        flags = asyncssh.FXF_WRITE | (0 if offset else asyncssh.FXF_CREAT | asyncssh.FXF_EXCL)
         async with self._channels.use() as sftp:
             handle = await self._open(sftp, path, "create", flags)
             try:
                 with self._translated("write", path):
-                    return await send_content(handle, content, self._spec.call_timeout_s)
+                    return await send_content(handle, content, self._spec.call_timeout_s, offset)
             except MftError as error:
                 raise await self._more_exactly(sftp, path, error) from error.__cause__
             finally:

@@ -116,8 +116,8 @@ class Window:
                 await self._answer.wait()
 
 
-async def send_content(handle: Handle, content: AsyncIterator[bytes], limit_s: float) -> int:
-    """Write the content, sync and close. Return its size. What the content raises comes through as it is.
+async def send_content(handle: Handle, content: AsyncIterator[bytes], limit_s: float, offset: int = 0) -> int:
+    """Write the content from `offset` on, sync and close. Return its size. What it raises comes through as it is.
 
     A server that works in order gets sync and close together with the last blocks: for a small file that is one round
     trip instead of three. Elsewhere a sync could overtake a write, and then would promise nothing.
@@ -131,7 +131,7 @@ async def send_content(handle: Handle, content: AsyncIterator[bytes], limit_s: f
                 for start in range(0, len(piece), handle.write_bytes_max):
                     await window.room()
                     block = piece[start : start + handle.write_bytes_max]
-                    window.send(partial(handle.write, size_bytes + start, block), "write")
+                    window.send(partial(handle.write, offset + size_bytes + start, block), "write")
                 size_bytes += len(piece)
                 if window.failed:
                     break
@@ -153,11 +153,11 @@ async def send_content(handle: Handle, content: AsyncIterator[bytes], limit_s: f
 
 
 @asynccontextmanager
-async def receive_content(handle: Handle, limit_s: float) -> AsyncIterator[AsyncIterator[bytes]]:
-    """Give the content, piece by piece, reading ahead while a piece is worked on."""
+async def receive_content(handle: Handle, limit_s: float, offset: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
+    """Give the content from `offset` on, piece by piece, reading ahead while a piece is worked on."""
     error: BaseException | None = None
     async with asyncio.TaskGroup() as tasks:
-        ahead = _Ahead(handle, tasks, limit_s)
+        ahead = _Ahead(handle, tasks, limit_s, offset)
         try:
             yield ahead.pieces()
         except BaseException as failure:
@@ -171,11 +171,11 @@ async def receive_content(handle: Handle, limit_s: float) -> AsyncIterator[Async
 class _Ahead:
     """Blocks asked for and not yet given on, in the order of the file. Few at first: most files are small."""
 
-    def __init__(self, handle: Handle, tasks: asyncio.TaskGroup, limit_s: float) -> None:
+    def __init__(self, handle: Handle, tasks: asyncio.TaskGroup, limit_s: float, offset: int) -> None:
         self._handle = handle
         self._tasks = tasks
         self._limit_s = limit_s
-        self._asked_bytes = 0
+        self._asked_bytes = offset
         self._blocks: deque[asyncio.Task[bytes | Exception]] = deque()
         self._most = 2
 

@@ -18,8 +18,8 @@ from tests.integration.inbound.test_uploads import connect
 
 def _told(errors: str, user: str) -> list[str]:
     """Return what the server made the client say; that the connection is closed sftp says once or twice."""
-    lines = errors.replace(user, "X").split("\n")
-    return [line for line in lines if line.strip() and not line.startswith("Connection closed")]
+    lines = [line.strip() for line in errors.replace(user, "X").splitlines()]
+    return [line for line in lines if line and not line.startswith("Connection closed")]
 
 
 async def test_wrong_password_and_unknown_user_look_the_same(inbound: Inbound) -> None:

@@ -1,0 +1,39 @@
+"""`[transfers.ID.start]` and `[calendars.ID]`: when a transfer runs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from mft.model.spec import Spec
+
+
+class CalendarSpec(Spec, frozen=True, kw_only=True):
+    """Days on which nothing is started: bank holidays, shutdowns."""
+
+    name: str = ""
+    days: tuple[str, ...]
+    """Dates: `2026-12-25`, or `12-25` for every year."""
+
+
+class StartSpec(Spec, frozen=True, kw_only=True):
+    """What starts a transfer. Without this table it polls every `poll_interval_s`, always."""
+
+    poll: bool | None = None
+    """Look every `poll_interval_s`. Not given: yes, unless `cron` or `after` say when to look."""
+    notify: bool = False
+    """Look at once when a file comes into a local source folder (inotify). It is never the only way: storage that other
+    machines write to tells nothing, so the folder is polled as well."""
+    cron: tuple[str, ...] = ()
+    """Times of five fields (minute, hour, day, month, weekday), for example `0 6 * * mon-fri`, in `time_zone`. A time
+    that the change to summer time leaves out happens right after it; one that comes twice happens once."""
+    windows: tuple[str, ...] = ()
+    """When it may run, for example `mon-fri 08:00-18:00` or `22:00-06:00`; none: always. Outside of them nothing is
+    begun, and what is begun is finished."""
+    time_zone: str = "UTC"
+    """IANA name, for example `Europe/Berlin`."""
+    calendars: tuple[str, ...] = ()
+    """Calendars on whose days neither `cron` starts nor a window opens."""
+    after: tuple[str, ...] = ()
+    """Transfers of the same leader group: run after a pass of one of them has delivered something."""
+    missed: Literal["run-once", "skip", "catch-up"] = "run-once"
+    """What to do with times of `cron` that fell into an outage: one run for all of them, none, or one for each."""

@@ -1,0 +1,116 @@
+"""The tables within a transfer: names at the destination, archive, batch, expectation, retries, commands."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from mft.model.spec import Seconds, Spec
+
+SecondsOrNone = Annotated[float, Meta(ge=0, le=86400 * 366)]
+"""A length of time in seconds; 0 where there is none."""
+
+OverwriteRule = Literal[
+    "overwrite", "fail", "skip", "disable", "timestamp-always", "timestamp-to-new-file", "timestamp-to-existing-file"
+]
+"""What to do where the destination has a file of this name already.
+
+    overwrite                    replace it, in one step
+    fail                         the file fails, and says so
+    skip                         leave it, and count the source as delivered
+    disable                      do not look; what the destination does with a second one is its own affair
+    timestamp-always             put the time into every name
+    timestamp-to-new-file        put it into the new file's name
+    timestamp-to-existing-file   put it into the name of the file that is there, then deliver
+"""
+
+
+class NameRule(Spec, frozen=True, kw_only=True):
+    """`[[transfers.ID.names]]`: one step from a source's name to the name at the destination.
+
+    All that match are used, one after the other, each on what the one before made.
+    """
+
+    match: str = "*"
+    """Which files: an expression as in `source_filter`, on the path under the source folder."""
+    action: Literal["template", "only-filename", "replace-separator", "lowercase", "uppercase", "fixed-path"]
+    """`template`: build the path from `template`. `only-filename`: drop the folders. `replace-separator`: put
+    `template` in place of each slash. `lowercase`, `uppercase`: of the whole path. `fixed-path`: `template` itself."""
+    template: str = ""
+    """Text with `{path}`, `{folder}`, `{name}`, `{stem}`, `{extension}`, `{group.1}` (of `match`), `{now.date}`,
+    `{now.time}`, `{now.timestamp}`, `{now.year}`, `{now.month}`, `{now.day}`; the time is that of taking, in UTC."""
+
+
+class ArchiveSpec(Spec, frozen=True, kw_only=True):
+    """`[transfers.ID.archive]`: keep a copy of what was delivered, and of what was given up."""
+
+    location: str = ""
+    """Where; empty: the source's own location, where moving there is one step."""
+    path: str = ""
+    """Folder for what was delivered; empty: none is kept."""
+    failure_path: str = ""
+    """Folder to which a file in quarantine is moved; empty: it stays in `.mft/`."""
+    name: Literal["timestamp", "exact"] = "timestamp"
+    """`timestamp`: the time is added, so that nothing is replaced. `exact`: a later file replaces an earlier."""
+    retention_days: Annotated[int, Meta(ge=0, le=36500)] = 0
+    """Days after which archived files are removed; 0: never."""
+
+
+class BatchSpec(Spec, frozen=True, kw_only=True):
+    """`[transfers.ID.batch]`: files that belong together.
+
+    None of a batch gets its final name before all stand at the partner; if one fails, all wait.
+    """
+
+    interval_s: SecondsOrNone = 0.0
+    """Seconds for which no file may have come or changed before what is there makes a batch; 0: at once."""
+    marker: str = ""
+    """Expression of the file whose presence says that the batch is complete. It is delivered last; empty: none."""
+    files_max: Annotated[int, Meta(ge=1, le=10_000)] = 10_000
+    """More files than this are more than one batch."""
+
+
+class ExpectSpec(Spec, frozen=True, kw_only=True):
+    """`[transfers.ID.expect]`: raise an alarm where too few files came."""
+
+    files_min: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
+    """Files that must have been delivered in each period."""
+    within_s: Seconds = 86400.0
+    """Length of a period; they follow each other without a gap, from midnight of `time_zone`."""
+    time_zone: str = "UTC"
+    """IANA name, for example `Europe/Berlin`."""
+
+
+class RetrySpec(Spec, frozen=True, kw_only=True):
+    """`[transfers.ID.retry]`: what to do with a file that fails by itself.
+
+    Outages of a partner or of the storage are no fault of a file, and are waited for without end.
+    """
+
+    first_s: Seconds = 5.0
+    """Wait before the second attempt; it doubles from attempt to attempt, with jitter."""
+    most_s: Seconds = 300.0
+    """Longest wait."""
+    attempts_max: Annotated[int, Meta(ge=1, le=1000)] = 8
+    """Attempts after which the file is put into quarantine: reported, left out, and sent on demand (`resend`)."""
+
+
+class CommandsSpec(Spec, frozen=True, kw_only=True):
+    """`[transfers.ID.commands]`: programs to run for each file, here or at the partner. None goes through a shell."""
+
+    before: tuple[str, ...] = ()
+    """Program and arguments; a status other than 0 fails the file. Arguments may have `{source.path}`, `{source.name}`,
+    `{destination.path}`, `{destination.name}`, `{transfer}`, `{delivery}`; the same are in the environment
+    (`SOURCE_PATH`, …)."""
+    after_success: tuple[str, ...] = ()
+    """After a delivery. What it comes to is reported and changes nothing. At least once: again after a failover."""
+    after_failure: tuple[str, ...] = ()
+    """When a file is put into quarantine."""
+    remote_before: tuple[str, ...] = ()
+    """Steps at the destination before an upload, each one of `mkdir PATH`, `rm PATH`, `rmdir PATH`, `rename OLD NEW`;
+    quoted as in a shell, with the placeholders of `before`."""
+    remote_after: tuple[str, ...] = ()
+    """Steps at the destination after a delivery; as `after_success`."""
+    timeout_s: Seconds = 30.0
+    """After which a program is ended, and has failed."""
