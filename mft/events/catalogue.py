@@ -16,9 +16,12 @@ INSTANCE_STARTED = 20001
 INSTANCE_STOPPED = 20002
 ADDRESS_REFUSED = 20005
 ACCOUNT_UNKNOWN = 20021
+PARTNER_FAILED_WILL_RETRY = 20035
 LOGIN_FORBIDDEN = 20136
 LOGIN_ACCEPTED = 20137
 CONFIG_REJECTED = 20138
+PARTNER_CONNECTING = 20140
+PARTNER_CONNECTED = 20141
 LOGIN_REJECTED = 20142
 COMPONENT_STARTED = 20156
 COMPONENT_STOPPED = 20157
@@ -34,9 +37,31 @@ UPLOAD_BEGUN = 30044
 TOO_MANY_OPEN = 30051
 DOWNLOAD_DONE = 30067
 UPLOAD_DONE = 30068
+PARTNER_IS_ANOTHER = 30071
 CONFIG_APPLIED = 50017
 FILE_FAILED_WILL_RETRY = 60011
 FILE_DELIVERED = 60012
+FILE_QUARANTINED = 60013
+BATCH_FAILED_WILL_RETRY = 60016
+BATCH_DELIVERED = 60017
+TRANSFER_HAS_BUG = 60018
+TOO_FEW_FILES = 60019
+SCHEDULE_SET = 60020
+SCHEDULE_STARTED = 60022
+SCHEDULE_LATE = 60023
+FILE_ARCHIVED = 60025
+FILE_NOT_ARCHIVED = 60026
+DESTINATION_REPLACED = 60029
+DESTINATION_KEPT = 60030
+DESTINATION_RENAMED = 60031
+TRANSFER_BEGUN = 60039
+TRANSFER_ENDED = 60040
+PARTNER_PAUSED = 60070
+FILE_SKIPPED = 60075
+TRANSFER_CANCELLED = 60078
+SOURCE_VANISHED = 60080
+PARTNER_RESUMED = 60082
+SOURCE_NOT_NOTIFIED = 60085
 LEADER_GAINED = 70001
 LEADER_LOST = 70002
 RUN_FAILED_WILL_RETRY = 70003
@@ -45,9 +70,17 @@ EVENTS_LOST = 70005
 ETCD_LOST = 70006
 ETCD_REGAINED = 70007
 HANDLER_RECOVERED = 70008
+COMMAND_FAILED = 70009
+TRANSFER_PAUSED = 70010
+TRANSFER_RESUMED = 70011
+LEADERSHIP_YIELDED = 70012
+RESEND_REQUESTED = 70013
+SCHEDULE_SKIPPED = 70014
+RUN_REQUESTED = 70015
+PARTNER_DISCONNECTED = 70016
 
 
-Group = Literal["operation", "config", "cluster", "login", "session", "file", "transfer"]
+Group = Literal["operation", "config", "cluster", "login", "session", "file", "transfer", "location"]
 
 
 class Entry(NamedTuple):
@@ -131,6 +164,115 @@ CATALOGUE: Mapping[int, Entry] = {
         "handler-recovered", "info", "operation", "Event handler {component} works again after {failures} failures."
     ),
     ETCD_REGAINED: Entry("etcd-regained", "info", "cluster", "etcd is reached again."),
+    PARTNER_FAILED_WILL_RETRY: Entry(
+        "partner-failed-will-retry",
+        "warning",
+        "location",
+        "Location {location}: no connection, it is tried again: {reason}",
+    ),
+    PARTNER_CONNECTING: Entry(
+        "partner-connecting", "info", "location", "Location {location}: connecting to {address}."
+    ),
+    PARTNER_CONNECTED: Entry("partner-connected", "info", "location", "Location {location}: connected to {address}."),
+    PARTNER_IS_ANOTHER: Entry(
+        "partner-is-another",
+        "error",
+        "location",
+        "Location {location}: {address} is not the server it should be: {reason}",
+    ),
+    PARTNER_DISCONNECTED: Entry(
+        "partner-disconnected", "info", "location", "Location {location}: connection to {address} ended: {reason}."
+    ),
+    PARTNER_PAUSED: Entry(
+        "partner-paused",
+        "warning",
+        "location",
+        "Location {location} fails, so its transfers pause for {wait_s} s: {reason}",
+    ),
+    PARTNER_RESUMED: Entry(
+        "partner-resumed", "info", "location", "Location {location} works again; its transfers go on."
+    ),
+    FILE_QUARANTINED: Entry(
+        "file-quarantined",
+        "error",
+        "transfer",
+        "Transfer {transfer}: {path} is put aside after {attempts} attempts: {reason}",
+    ),
+    BATCH_FAILED_WILL_RETRY: Entry(
+        "batch-failed-will-retry",
+        "error",
+        "transfer",
+        "Transfer {transfer}: a batch of {files} files failed, and all of them wait: {reason}",
+    ),
+    BATCH_DELIVERED: Entry(
+        "batch-delivered", "info", "transfer", "Transfer {transfer}: a batch of {files} files is delivered."
+    ),
+    TRANSFER_HAS_BUG: Entry(
+        "transfer-has-bug",
+        "critical",
+        "transfer",
+        "Transfer {transfer}: internal error, the pass is made again: {reason}",
+    ),
+    TOO_FEW_FILES: Entry(
+        "too-few-files",
+        "error",
+        "transfer",
+        "Transfer {transfer}: {files} of at least {files_min} files came from {begin} to {end}.",
+    ),
+    SCHEDULE_SET: Entry("schedule-set", "info", "transfer", "Transfer {transfer} starts next at {at}."),
+    SCHEDULE_STARTED: Entry("schedule-started", "info", "transfer", "Transfer {transfer} starts as planned for {at}."),
+    SCHEDULE_LATE: Entry(
+        "schedule-late",
+        "warning",
+        "transfer",
+        "Transfer {transfer} starts late, now instead of at {at}: {reason}",
+    ),
+    SCHEDULE_SKIPPED: Entry(
+        "schedule-skipped", "warning", "transfer", "Transfer {transfer} leaves out its start of {at}: {reason}"
+    ),
+    FILE_ARCHIVED: Entry("file-archived", "info", "transfer", "Transfer {transfer}: {path} is archived as {archive}."),
+    FILE_NOT_ARCHIVED: Entry(
+        "file-not-archived", "error", "transfer", "Transfer {transfer}: {path} could not be archived: {reason}"
+    ),
+    DESTINATION_REPLACED: Entry(
+        "destination-replaced", "info", "transfer", "Transfer {transfer}: {destination} was there and is replaced."
+    ),
+    DESTINATION_KEPT: Entry(
+        "destination-kept",
+        "warning",
+        "transfer",
+        "Transfer {transfer}: {destination} was there and is kept; {path} is not sent.",
+    ),
+    DESTINATION_RENAMED: Entry(
+        "destination-renamed",
+        "info",
+        "transfer",
+        "Transfer {transfer}: {destination} was there, so {renamed} is named with the time.",
+    ),
+    TRANSFER_BEGUN: Entry("transfer-begun", "info", "transfer", "Transfer {transfer} is made here now."),
+    TRANSFER_ENDED: Entry("transfer-ended", "info", "transfer", "Transfer {transfer} is not made here any more."),
+    FILE_SKIPPED: Entry("file-skipped", "info", "transfer", "Transfer {transfer}: {path} is left out: {reason}"),
+    TRANSFER_CANCELLED: Entry(
+        "transfer-cancelled", "warning", "transfer", "Transfer {transfer}: what was going on is cancelled by {by}."
+    ),
+    SOURCE_VANISHED: Entry(
+        "source-vanished", "warning", "transfer", "Transfer {transfer}: {path} vanished before it was taken."
+    ),
+    SOURCE_NOT_NOTIFIED: Entry(
+        "source-not-notified", "warning", "transfer", "Transfer {transfer}: {path} is only polled: {reason}"
+    ),
+    COMMAND_FAILED: Entry(
+        "command-failed", "warning", "transfer", "Transfer {transfer}: {command} for {path} failed: {reason}"
+    ),
+    TRANSFER_PAUSED: Entry("transfer-paused", "warning", "transfer", "Transfer {transfer} is paused by {by}."),
+    TRANSFER_RESUMED: Entry("transfer-resumed", "info", "transfer", "Transfer {transfer} goes on, by {by}."),
+    RESEND_REQUESTED: Entry(
+        "resend-requested", "info", "transfer", "Transfer {transfer}: {path} is sent again, by {by}."
+    ),
+    RUN_REQUESTED: Entry("run-requested", "info", "transfer", "Transfer {transfer} starts now, by {by}."),
+    LEADERSHIP_YIELDED: Entry(
+        "leadership-yielded", "warning", "cluster", "This instance gives group {leader_group} to {to}: {reason}"
+    ),
 }
 
 
