@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from mft.errors import Problem
+from mft.model.check_files import check_files
 from mft.model.check_nodes import check_nodes
 from mft.model.check_values import (
     absolute_problem,
@@ -216,4 +217,5 @@ _RULES: tuple[Callable[[Config], Iterator[Problem]], ...] = (
     _event_handlers,
     _run_on,
     _variables,
+    check_files,
 )
