@@ -350,3 +350,420 @@ class ClusterService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class TransferServiceStub:
+    """Transfers: what they do now, and steering them. What is asked of a running transfer goes over the Link to the instance
+    that leads it; UNAVAILABLE says which instance that is and why it could not be asked.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ListTransfers = channel.unary_unary(
+                '/mft.admin.v1.TransferService/ListTransfers',
+                request_serializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.ListTransfersRequest.SerializeToString,
+                response_deserializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.ListTransfersResponse.FromString,
+                _registered_method=True)
+        self.RunTransfer = channel.unary_unary(
+                '/mft.admin.v1.TransferService/RunTransfer',
+                request_serializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.RunTransferRequest.SerializeToString,
+                response_deserializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.SteerResponse.FromString,
+                _registered_method=True)
+        self.PauseTransfer = channel.unary_unary(
+                '/mft.admin.v1.TransferService/PauseTransfer',
+                request_serializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.PauseTransferRequest.SerializeToString,
+                response_deserializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.SteerResponse.FromString,
+                _registered_method=True)
+        self.ResumeTransfer = channel.unary_unary(
+                '/mft.admin.v1.TransferService/ResumeTransfer',
+                request_serializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.ResumeTransferRequest.SerializeToString,
+                response_deserializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.SteerResponse.FromString,
+                _registered_method=True)
+        self.CancelTransfer = channel.unary_unary(
+                '/mft.admin.v1.TransferService/CancelTransfer',
+                request_serializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.CancelTransferRequest.SerializeToString,
+                response_deserializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.SteerResponse.FromString,
+                _registered_method=True)
+        self.ResendDelivery = channel.unary_unary(
+                '/mft.admin.v1.TransferService/ResendDelivery',
+                request_serializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.ResendDeliveryRequest.SerializeToString,
+                response_deserializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.SteerResponse.FromString,
+                _registered_method=True)
+        self.WatchTransfers = channel.unary_stream(
+                '/mft.admin.v1.TransferService/WatchTransfers',
+                request_serializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.WatchTransfersRequest.SerializeToString,
+                response_deserializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.TransfersProgress.FromString,
+                _registered_method=True)
+
+
+class TransferServiceServicer:
+    """Transfers: what they do now, and steering them. What is asked of a running transfer goes over the Link to the instance
+    that leads it; UNAVAILABLE says which instance that is and why it could not be asked.
+    """
+
+    def ListTransfers(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RunTransfer(self, request, context):
+        """Make a pass now, whatever the schedule says.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseTransfer(self, request, context):
+        """Begin no new pass until resumed. What is on its way is finished.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeTransfer(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelTransfer(self, request, context):
+        """End the pass under way; what it left open is finished by the next one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResendDelivery(self, request, context):
+        """Send a held delivery again: an uncertain one, or one in quarantine.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchTransfers(self, request, context):
+        """Live progress, one message for each change, at most two a second from each instance.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_TransferServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ListTransfers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTransfers,
+                    request_deserializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.ListTransfersRequest.FromString,
+                    response_serializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.ListTransfersResponse.SerializeToString,
+            ),
+            'RunTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.RunTransfer,
+                    request_deserializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.RunTransferRequest.FromString,
+                    response_serializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.SteerResponse.SerializeToString,
+            ),
+            'PauseTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseTransfer,
+                    request_deserializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.PauseTransferRequest.FromString,
+                    response_serializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.SteerResponse.SerializeToString,
+            ),
+            'ResumeTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeTransfer,
+                    request_deserializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.ResumeTransferRequest.FromString,
+                    response_serializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.SteerResponse.SerializeToString,
+            ),
+            'CancelTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelTransfer,
+                    request_deserializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.CancelTransferRequest.FromString,
+                    response_serializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.SteerResponse.SerializeToString,
+            ),
+            'ResendDelivery': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResendDelivery,
+                    request_deserializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.ResendDeliveryRequest.FromString,
+                    response_serializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.SteerResponse.SerializeToString,
+            ),
+            'WatchTransfers': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchTransfers,
+                    request_deserializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.WatchTransfersRequest.FromString,
+                    response_serializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.TransfersProgress.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'mft.admin.v1.TransferService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('mft.admin.v1.TransferService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class TransferService:
+    """Transfers: what they do now, and steering them. What is asked of a running transfer goes over the Link to the instance
+    that leads it; UNAVAILABLE says which instance that is and why it could not be asked.
+    """
+
+    @staticmethod
+    def ListTransfers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mft.admin.v1.TransferService/ListTransfers',
+            mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.ListTransfersRequest.SerializeToString,
+            mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.ListTransfersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mft.admin.v1.TransferService/RunTransfer',
+            mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.RunTransferRequest.SerializeToString,
+            mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.SteerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mft.admin.v1.TransferService/PauseTransfer',
+            mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.PauseTransferRequest.SerializeToString,
+            mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.SteerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mft.admin.v1.TransferService/ResumeTransfer',
+            mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.ResumeTransferRequest.SerializeToString,
+            mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.SteerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mft.admin.v1.TransferService/CancelTransfer',
+            mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.CancelTransferRequest.SerializeToString,
+            mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.SteerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResendDelivery(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mft.admin.v1.TransferService/ResendDelivery',
+            mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.ResendDeliveryRequest.SerializeToString,
+            mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.SteerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchTransfers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mft.admin.v1.TransferService/WatchTransfers',
+            mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.WatchTransfersRequest.SerializeToString,
+            mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.TransfersProgress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class DeliveryServiceStub:
+    """The deliveries that the controller knows of: was it sent?
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ListDeliveries = channel.unary_unary(
+                '/mft.admin.v1.DeliveryService/ListDeliveries',
+                request_serializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.ListDeliveriesRequest.SerializeToString,
+                response_deserializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.ListDeliveriesResponse.FromString,
+                _registered_method=True)
+
+
+class DeliveryServiceServicer:
+    """The deliveries that the controller knows of: was it sent?
+    """
+
+    def ListDeliveries(self, request, context):
+        """Newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_DeliveryServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ListDeliveries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeliveries,
+                    request_deserializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.ListDeliveriesRequest.FromString,
+                    response_serializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.ListDeliveriesResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'mft.admin.v1.DeliveryService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('mft.admin.v1.DeliveryService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class DeliveryService:
+    """The deliveries that the controller knows of: was it sent?
+    """
+
+    @staticmethod
+    def ListDeliveries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mft.admin.v1.DeliveryService/ListDeliveries',
+            mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.ListDeliveriesRequest.SerializeToString,
+            mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.ListDeliveriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

@@ -139,3 +139,137 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_pb2.GetStatusResponse, _abc.Awaitable[_admin_pb2.GetStatusResponse]]: ...
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class TransferServiceStub:
+    """Transfers: what they do now, and steering them. What is asked of a running transfer goes over the Link to the instance
+    that leads it; UNAVAILABLE says which instance that is and why it could not be asked.
+    """
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> TransferServiceAsyncStub: ...
+    ListTransfers: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListTransfersRequest, _admin_pb2.ListTransfersResponse]
+    RunTransfer: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RunTransferRequest, _admin_pb2.SteerResponse]
+    """Make a pass now, whatever the schedule says."""
+    PauseTransfer: _grpc.UnaryUnaryMultiCallable[_admin_pb2.PauseTransferRequest, _admin_pb2.SteerResponse]
+    """Begin no new pass until resumed. What is on its way is finished."""
+    ResumeTransfer: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ResumeTransferRequest, _admin_pb2.SteerResponse]
+    CancelTransfer: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CancelTransferRequest, _admin_pb2.SteerResponse]
+    """End the pass under way; what it left open is finished by the next one."""
+    ResendDelivery: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ResendDeliveryRequest, _admin_pb2.SteerResponse]
+    """Send a held delivery again: an uncertain one, or one in quarantine."""
+    WatchTransfers: _grpc.UnaryStreamMultiCallable[_admin_pb2.WatchTransfersRequest, _admin_pb2.TransfersProgress]
+    """Live progress, one message for each change, at most two a second from each instance."""
+
+@_typing.type_check_only
+class TransferServiceAsyncStub(TransferServiceStub):
+    """Transfers: what they do now, and steering them. What is asked of a running transfer goes over the Link to the instance
+    that leads it; UNAVAILABLE says which instance that is and why it could not be asked.
+    """
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    ListTransfers: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListTransfersRequest, _admin_pb2.ListTransfersResponse]  # type: ignore[assignment]
+    RunTransfer: _aio.UnaryUnaryMultiCallable[_admin_pb2.RunTransferRequest, _admin_pb2.SteerResponse]  # type: ignore[assignment]
+    """Make a pass now, whatever the schedule says."""
+    PauseTransfer: _aio.UnaryUnaryMultiCallable[_admin_pb2.PauseTransferRequest, _admin_pb2.SteerResponse]  # type: ignore[assignment]
+    """Begin no new pass until resumed. What is on its way is finished."""
+    ResumeTransfer: _aio.UnaryUnaryMultiCallable[_admin_pb2.ResumeTransferRequest, _admin_pb2.SteerResponse]  # type: ignore[assignment]
+    CancelTransfer: _aio.UnaryUnaryMultiCallable[_admin_pb2.CancelTransferRequest, _admin_pb2.SteerResponse]  # type: ignore[assignment]
+    """End the pass under way; what it left open is finished by the next one."""
+    ResendDelivery: _aio.UnaryUnaryMultiCallable[_admin_pb2.ResendDeliveryRequest, _admin_pb2.SteerResponse]  # type: ignore[assignment]
+    """Send a held delivery again: an uncertain one, or one in quarantine."""
+    WatchTransfers: _aio.UnaryStreamMultiCallable[_admin_pb2.WatchTransfersRequest, _admin_pb2.TransfersProgress]  # type: ignore[assignment]
+    """Live progress, one message for each change, at most two a second from each instance."""
+
+class TransferServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Transfers: what they do now, and steering them. What is asked of a running transfer goes over the Link to the instance
+    that leads it; UNAVAILABLE says which instance that is and why it could not be asked.
+    """
+
+    @_abc_1.abstractmethod
+    def ListTransfers(
+        self,
+        request: _admin_pb2.ListTransfersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListTransfersResponse, _abc.Awaitable[_admin_pb2.ListTransfersResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RunTransfer(
+        self,
+        request: _admin_pb2.RunTransferRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.SteerResponse, _abc.Awaitable[_admin_pb2.SteerResponse]]:
+        """Make a pass now, whatever the schedule says."""
+
+    @_abc_1.abstractmethod
+    def PauseTransfer(
+        self,
+        request: _admin_pb2.PauseTransferRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.SteerResponse, _abc.Awaitable[_admin_pb2.SteerResponse]]:
+        """Begin no new pass until resumed. What is on its way is finished."""
+
+    @_abc_1.abstractmethod
+    def ResumeTransfer(
+        self,
+        request: _admin_pb2.ResumeTransferRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.SteerResponse, _abc.Awaitable[_admin_pb2.SteerResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def CancelTransfer(
+        self,
+        request: _admin_pb2.CancelTransferRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.SteerResponse, _abc.Awaitable[_admin_pb2.SteerResponse]]:
+        """End the pass under way; what it left open is finished by the next one."""
+
+    @_abc_1.abstractmethod
+    def ResendDelivery(
+        self,
+        request: _admin_pb2.ResendDeliveryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.SteerResponse, _abc.Awaitable[_admin_pb2.SteerResponse]]:
+        """Send a held delivery again: an uncertain one, or one in quarantine."""
+
+    @_abc_1.abstractmethod
+    def WatchTransfers(
+        self,
+        request: _admin_pb2.WatchTransfersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_admin_pb2.TransfersProgress], _abc.AsyncIterator[_admin_pb2.TransfersProgress]]:
+        """Live progress, one message for each change, at most two a second from each instance."""
+
+def add_TransferServiceServicer_to_server(servicer: TransferServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class DeliveryServiceStub:
+    """The deliveries that the controller knows of: was it sent?"""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> DeliveryServiceAsyncStub: ...
+    ListDeliveries: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListDeliveriesRequest, _admin_pb2.ListDeliveriesResponse]
+    """Newest first."""
+
+@_typing.type_check_only
+class DeliveryServiceAsyncStub(DeliveryServiceStub):
+    """The deliveries that the controller knows of: was it sent?"""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    ListDeliveries: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListDeliveriesRequest, _admin_pb2.ListDeliveriesResponse]  # type: ignore[assignment]
+    """Newest first."""
+
+class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
+    """The deliveries that the controller knows of: was it sent?"""
+
+    @_abc_1.abstractmethod
+    def ListDeliveries(
+        self,
+        request: _admin_pb2.ListDeliveriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListDeliveriesResponse, _abc.Awaitable[_admin_pb2.ListDeliveriesResponse]]:
+        """Newest first."""
+
+def add_DeliveryServiceServicer_to_server(servicer: DeliveryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,1 @@
+"""Generated from `proto/` (`mft.pb.link`); do not edit."""
