@@ -79,7 +79,7 @@ class Field:
             stack.callback(self._end)
             self.consumer.launch()
             await self.cluster.start(*self.names)
-            await eventually(lambda: any(each.ready for each in self.took()), 20, what="the consumer watches")
+            await eventually(lambda: any(each.ready for each in self.took()), 60, what="the consumer watches")
             version = await self.cluster.apply(self._document())
             await self.cluster.whole(*self.names, version=version)
             self._client = await stack.enter_async_context(EtcdClient([self.etcd.endpoint]))
@@ -160,7 +160,9 @@ class Field:
         prefix = self.cluster.keys.journal(TRANSFER)
         records = [kv.key.removeprefix(prefix) for kv in (await self._client.kv.get_prefix(prefix)).kvs]
         keeps = self._flow == "copy"
-        found = self.cluster.outgoing.rglob("*")
+        # Not by `rglob`, which fails if a folder vanishes while it looks.
+        walked = os.walk(self.cluster.outgoing)
+        found = (Path(folder, name) for folder, folders, files in walked for name in (*folders, *files))
         outgoing = [path for path in found if path.name != ".mft" and not (keeps and path.name.startswith("report-"))]
         return Left(
             inbox=tuple(sorted(os.listdir(self.cluster.inbox))),

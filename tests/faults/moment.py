@@ -64,12 +64,9 @@ async def look(kv: Kv, keys: Keys, transfer: str, outgoing: Path, inbox: Path) -
 def taken(outgoing: Path) -> list[str]:
     """List the deliveries whose source is taken and not yet removed."""
     found = []
-    for entry in (outgoing / TAKEN_FOLDER).glob("*"):
-        try:
-            if any(entry.iterdir()):
-                found.append(entry.name)
-        except OSError:
-            continue  # It has just been removed.
+    for folder, _, files in os.walk(outgoing / TAKEN_FOLDER):  # Which bears that a folder has just been removed.
+        if files:
+            found.append(Path(folder).name)
     return found
 
 

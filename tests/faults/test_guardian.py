@@ -19,9 +19,9 @@ async def test_a_program_that_was_stopped_goes_on(tmp_path: Path) -> None:
     node = Program("a", command, tmp_path)
     try:
         node.launch()
-        await eventually(node.agent, 20, what="an agent")
+        await eventually(node.agent, 60, what="an agent")
         agent = node.agent()
-        await eventually(lambda: "etcd cannot be reached" in node.text(), 20, what="it runs")
+        await eventually(lambda: "etcd cannot be reached" in node.text(), 60, what="it runs")
         for _ in range(2):
             node.send(signal.SIGSTOP)
             await asyncio.sleep(LONGER_S)

@@ -30,7 +30,7 @@ from tests.rig.sshd import Sshd
 from tests.rig.waiting import eventually, free_port
 
 TTL_S = 5
-READY_LIMIT_S = 40.0
+READY_LIMIT_S = 80.0
 """Programs on a busy machine with two cores take seconds to start; a limit is only met by what is broken."""
 
 Document = dict[str, Any]
@@ -71,7 +71,7 @@ class Program(ServerProcess):
         """Send a signal to the program alone: to the guardian, or the controller."""
         os.kill(self.pid, number)
 
-    async def ended(self, limit_s: float = 10.0) -> int:
+    async def ended(self, limit_s: float = 40.0) -> int:
         """Wait until the program has ended and return its exit status."""
         process = self._process
         assert process is not None
@@ -92,7 +92,7 @@ class Program(ServerProcess):
         return found
 
 
-async def all_ended(pids: Sequence[int], limit_s: float = 10.0) -> None:
+async def all_ended(pids: Sequence[int], limit_s: float = 30.0) -> None:
     """Wait until none of these processes runs."""
     await eventually(lambda: not [pid for pid in pids if is_alive(pid)], limit_s, what=f"end of {pids}")
 
@@ -104,7 +104,7 @@ async def greets(port: int) -> bool:
     except OSError:
         return False
     try:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             return (await reader.readline()).startswith(b"SSH-2.0-")
     except (TimeoutError, OSError):
         return False
@@ -203,7 +203,7 @@ class Cluster:
 
     # ---- administration
 
-    async def admin(self, *arguments: str, text: str = "", limit_s: float = 40.0) -> AdminResult:
+    async def admin(self, *arguments: str, text: str = "", limit_s: float = 80.0) -> AdminResult:
         """Run `mft-admin` with these arguments and `text` as standard input."""
         environment = clean_environment(MFT_ADMIN=self.admin_address, MFT_ADMIN_TOKEN_FILE=str(self.token_file))
         process = await asyncio.create_subprocess_exec(
@@ -348,7 +348,7 @@ class Eye:
         ordered = sorted(listing.kvs, key=lambda kv: kv.create_revision)
         return [decode_candidate(kv.value).name for kv in ordered]
 
-    async def leader(self, *, not_: str = "", limit_s: float = 30.0) -> str:
+    async def leader(self, *, not_: str = "", limit_s: float = 60.0) -> str:
         """Wait until somebody (but `not_`) leads, and return who."""
 
         async def look() -> str:

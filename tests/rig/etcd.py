@@ -15,8 +15,8 @@ from tests.rig.binaries import EtcdVersion, find_etcd
 from tests.rig.processes import ServerProcess
 from tests.rig.waiting import eventually, free_port
 
-READY_LIMIT_S = 30.0
-CALL_LIMIT_S = 20.0
+READY_LIMIT_S = 60.0
+CALL_LIMIT_S = 40.0
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.rig.processes import descendants, signal_tree
 
 PR_SET_CHILD_SUBREAPER = 36
-GRACE_S = 2.0
+GRACE_S = 10.0
 """What was told to end just before the test's own end may take this long to do so."""
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.rig.waiting import eventually
 
-END_LIMIT_S = 10.0
+END_LIMIT_S = 40.0
 
 
 def _status(pid: int, thread: int | None = None) -> tuple[str, int] | None:

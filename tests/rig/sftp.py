@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from tests.rig.binaries import find
 
-BATCH_LIMIT_S = 60.0
+BATCH_LIMIT_S = 90.0
 
 
 class SftpResult(NamedTuple):
@@ -51,7 +51,7 @@ async def sftp_batch(
             "LogLevel": "ERROR",
             "IdentitiesOnly": "yes",
             "IdentityAgent": "none",
-            "ConnectTimeout": "10",
+            "ConnectTimeout": "60",  # Until the banner: a worker that is just starting on a busy machine has that time.
             "NumberOfPasswordPrompts": "1",
             "PreferredAuthentications": "publickey" if key else "password,keyboard-interactive",
         }

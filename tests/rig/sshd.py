@@ -14,7 +14,7 @@ from tests.rig.binaries import find
 from tests.rig.processes import ServerProcess
 from tests.rig.waiting import eventually, free_port
 
-READY_LIMIT_S = 20.0
+READY_LIMIT_S = 60.0
 
 CONFIG = """\
 ListenAddress 127.0.0.1
@@ -84,7 +84,7 @@ class Sshd(ServerProcess):
     async def _greets(self) -> bool:
         assert self.running(), "sshd has ended"
         try:
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(10):
                 reader, writer = await asyncio.open_connection(self.host, self.port)
                 try:
                     return (await reader.readline()).startswith(b"SSH-2.0-")

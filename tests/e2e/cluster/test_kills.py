@@ -11,7 +11,7 @@ import time
 from tests.e2e.cluster.deliveries import all_came_once, numbered, under_way
 from tests.rig.cluster import TTL_S, Cluster, Consumer, Eye, all_ended, held_session
 from tests.rig.sftp import sftp_batch
-from tests.rig.waiting import eventually
+from tests.rig.waiting import eventually, on_this_machine
 
 
 async def test_an_inbound_worker_dies(cluster: Cluster, eye: Eye) -> None:
@@ -69,13 +69,14 @@ async def test_the_agent_dies(cluster: Cluster, eye: Eye, consumer: Consumer) ->
     names = numbered("agent", 100)
     cluster.give(*names)
     await under_way(consumer, 20)
-    left, agent = node.family()[1:], node.agent()
+    left, agent, said = node.family()[1:], node.agent(), len(node.text())
     began = time.monotonic()
     os.kill(agent, signal.SIGKILL)
     other = await eye.leader(not_=leader)
     took_s = time.monotonic() - began
     assert other != leader
-    assert took_s < TTL_S - 1, "the lease was not given back"
+    assert took_s < on_this_machine(2.0)
+    assert "by itself" not in node.text()[said:], "the lease was not given back"
     await all_ended(left)
     await all_came_once(cluster, eye, consumer, names)
     await eventually(lambda: node.agent() not in {0, agent}, 40, what="the agent is back")
@@ -88,8 +89,9 @@ async def test_the_guardian_dies(cluster: Cluster, eye: Eye) -> None:
     """Goal: nothing outlives the guardian. Method: SIGKILL it alone, on the node that does not lead."""
     leader = await eye.leader()
     node = cluster.nodes["b" if leader == "a" else "a"]
+    # A test before may have restarted it: an outbound worker comes a moment after the node is ready.
+    await eventually(lambda: node.workers("inbound") and node.workers("outbound"), what="all its processes")
     family = node.family()
-    assert len(family) >= 4
     node.send(signal.SIGKILL)
     await all_ended(family)
     await node.ended()
@@ -106,11 +108,11 @@ async def test_the_whole_node_dies(cluster: Cluster, eye: Eye, consumer: Consume
     cluster.nodes[leader].kill()
     await asyncio.sleep(0.2)  # What the partner's server still had in hand.
     before = len(consumer.took)
-    await eventually(lambda: len(consumer.took) > before, 4 * TTL_S, what="the other node delivers", every_s=0.01)
+    await eventually(lambda: len(consumer.took) > before, 12 * TTL_S, what="the other node delivers", every_s=0.01)
     took_s = consumer.took[before][1] - killed
     await all_came_once(cluster, eye, consumer, names)
     print(f"node killed: next delivery after {took_s:.2f} s")
-    assert took_s <= TTL_S + 1 + 3, "failover"  # Three seconds more: a busy machine, not a promise.
+    assert took_s <= TTL_S + on_this_machine(1.5), "failover"  # A second is promised, on a machine that is not busy.
 
 
 async def test_a_terminated_leader_hands_over(cluster: Cluster, eye: Eye, consumer: Consumer) -> None:
@@ -125,14 +127,17 @@ async def test_a_terminated_leader_hands_over(cluster: Cluster, eye: Eye, consum
     await eye.leader(not_=leader)
     took_s = time.monotonic() - began
     assert await node.ended() == 0
-    await all_ended(family, 0.5)
+    await all_ended(family)
     await all_came_once(cluster, eye, consumer, names)
     print(f"SIGTERM: handed over after {took_s:.2f} s")
-    assert took_s < 2.0
+    assert took_s < on_this_machine(1.0)
 
 
 async def test_a_second_signal_ends_at_once(cluster: Cluster) -> None:
     """Goal: who asks twice does not wait for sessions. Method: hold a session, SIGTERM, see it drain, SIGTERM again."""
+    document = cluster.base()
+    document["services"]["main"]["drain_s"] = 120.0
+    await cluster.whole("b", version=await cluster.apply(document))
     node = cluster.nodes["b"]
     async with held_session(cluster.ports["b"], "alice", cluster.partner.key) as session:
         (cluster.home / "second").unlink(missing_ok=True)
@@ -145,8 +150,8 @@ async def test_a_second_signal_ends_at_once(cluster: Cluster) -> None:
         await eventually(lambda: "stopping" in node.text().rpartition("config in use")[2], 30, what="it drains")
         began = time.monotonic()
         node.send(signal.SIGTERM)
-        await node.ended()
-        await all_ended(family, 0.5)
+        await node.ended(60)
+        await all_ended(family)
         took_s = time.monotonic() - began
     print(f"second SIGTERM: ended after {took_s:.2f} s")
-    assert took_s < 4.0
+    assert took_s < 60

@@ -52,10 +52,12 @@ async def test_etcd_is_away_and_comes_back(cluster: Cluster, eye: Eye, consumer:
     await under_way(consumer, 20)
     cluster.etcd.kill()
     await asyncio.sleep(TTL_S + 0.5)  # The very state: longer than the time to live.
+    consumer.look()
     paused = len(consumer.took)
     cluster.give(*names[80:])
     await sftp_batch(cluster.ports["a"], "alice", ["ls"], key=cluster.partner.key)
     await asyncio.sleep(0.5)
+    consumer.look()
     assert len(consumer.took) == paused, "outbound went on without a lease"
     await cluster.etcd.start()
     await all_came_once(cluster, eye, consumer, names)

@@ -17,7 +17,7 @@ from mft.controller.rpc import Listen, serve
 from tests.integration.config.controllers import keys_in, management
 from tests.rig.etcd import Etcd
 
-CALL_LIMIT_S = 40.0
+CALL_LIMIT_S = 80.0
 
 
 class Controller(NamedTuple):

@@ -74,7 +74,7 @@ async def test_a_stubborn_family_is_ended(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", GUARDIAN, str(script), str(tmp_path / "pid")), stdout=subprocess.PIPE
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         output, _ = await process.communicate()
     assert output.decode().splitlines() == ["2", "True []"]
     assert not is_alive(int((tmp_path / "pid").read_text().split()[0]))

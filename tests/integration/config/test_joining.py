@@ -20,7 +20,7 @@ from tests.rig.waiting import eventually
 async def test_a_node_joins_once_and_never_asks_again(etcd: Etcd, prefix: str, tmp_path: Path) -> None:
     """Goal: keys arrive, sealed. Method: join before the controller comes; then without one."""
     keys, home = Keys(prefix), keys_in(tmp_path / "c", prefix)
-    async with EtcdClient([etcd.endpoint]) as client, asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+    async with EtcdClient([etcd.endpoint]) as client, asyncio.timeout(60), asyncio.TaskGroup() as tasks:
         joining = tasks.create_task(join(client, keys, "n1", tmp_path / "n1"), name="join")
 
         async def asked() -> bool:
@@ -43,7 +43,7 @@ async def test_another_key_under_the_name_is_refused_until_forgotten(etcd: Etcd,
     async with (
         EtcdClient([etcd.endpoint]) as client,
         management(etcd, tmp_path / "c", prefix) as controller,
-        asyncio.timeout(20),
+        asyncio.timeout(60),
         asyncio.TaskGroup() as tasks,
     ):
         running = tasks.create_task(controller.run(), name="controller")
@@ -68,7 +68,7 @@ async def test_with_a_trust_file_only_its_keys_are_believed(etcd: Etcd, prefix: 
     async with (
         EtcdClient([etcd.endpoint]) as client,
         management(etcd, tmp_path / "c", prefix) as controller,
-        asyncio.timeout(20),
+        asyncio.timeout(60),
         asyncio.TaskGroup() as tasks,
     ):
         running = tasks.create_task(controller.run(), name="controller")
@@ -84,7 +84,7 @@ async def test_rubbish_under_join_stops_nobody(etcd: Etcd, prefix: str, tmp_path
     async with (
         EtcdClient([etcd.endpoint]) as client,
         management(etcd, tmp_path / "c", prefix) as controller,
-        asyncio.timeout(20),
+        asyncio.timeout(60),
         asyncio.TaskGroup() as tasks,
     ):
         for name, value in [("request", b""), ("x/request", b"rubbish"), ("a/b/request", b"{}"), ("/request", b"{}")]:

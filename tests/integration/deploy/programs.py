@@ -16,7 +16,7 @@ from tests.rig.binaries import REPOSITORY, find_etcd
 from tests.rig.processes import ServerProcess
 from tests.rig.waiting import eventually, free_port
 
-START_LIMIT_S = 40.0
+START_LIMIT_S = 80.0
 LEASE_TTL_S = 5
 
 

@@ -21,9 +21,12 @@ from mft.etcd.lease import lease_hex
 from mft.etcd.ops import Put
 from tests.rig.binaries import find_etcd
 from tests.rig.etcd import Etcd
-from tests.rig.waiting import eventually
+from tests.rig.waiting import eventually, on_this_machine
 
-TTL_S = 2
+TTL_S = 20
+"""Long enough that no lease ends by itself on a machine where everything is slow."""
+SHORT_TTL_S = 2
+"""Where its end is waited for."""
 
 
 class Runner:
@@ -77,13 +80,13 @@ async def running(etcd: Etcd, prefix: str, names: str, ttl_s: int = TTL_S) -> As
             async def campaigning(runner: Runner = runner, expected: int = expected) -> bool:
                 return len(await runner.election.candidates()) == expected
 
-            await eventually(campaigning, 10)
+            await eventually(campaigning)
             runners.append(runner)
         yield runners
 
 
 async def test_three_candidates_resign_and_die_in_turn(each_etcd: Etcd, prefix: str) -> None:
-    """Goal: the oldest leads; a resignation hands over at once, a death after the TTL. Method: A resigns, B is cut."""
+    """Goal: the oldest leads; resignation and a lease's end hand over. Method: A resigns, B's lease is revoked."""
     async with running(each_etcd, prefix, "abc") as (a, b, c):
         await eventually(lambda: a.now)
         assert (b.now, c.now) == (None, None)
@@ -91,7 +94,7 @@ async def test_three_candidates_resign_and_die_in_turn(each_etcd: Etcd, prefix: 
         begun_s = boottime()
         a.stop.set()
         await eventually(lambda: b.now)
-        assert boottime() - begun_s < 1
+        assert boottime() - begun_s < min(on_this_machine(1.0), TTL_S / 2)
         assert b.now is not None
         b.now.check()
         assert b.now.key == f"{prefix}/{lease_hex(b.now.lease_id)}"
@@ -111,11 +114,11 @@ async def test_three_candidates_resign_and_die_in_turn(each_etcd: Etcd, prefix: 
 
 async def test_a_candidate_that_dies_in_the_middle_wakes_its_follower(etcd: Etcd, prefix: str) -> None:
     """Goal: losing one's predecessor is not winning. Method: of A, B, C kill B's lease; C goes on waiting, for A."""
-    async with running(etcd, prefix, "abc") as (a, b, c):
+    async with running(etcd, prefix, "abc", ttl_s=8) as (a, b, c):
         await eventually(lambda: a.now)
         b.stop.set()
         await c.client.leases.revoke(b.keeper.state.value.lease_id)
-        await eventually(lambda: b.keeper.grants == 2)
+        await eventually(lambda: b.keeper.grants >= 2)
         assert c.now is None
         a.stop.set()
         await eventually(lambda: c.now or b.now)
@@ -132,7 +135,7 @@ async def test_etcds_own_election_is_the_same_one(each_etcd: Etcd, prefix: str) 
     )
     try:
         assert process.stdout is not None
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             assert (await process.stdout.readline()).startswith(prefix.encode() + b"/")
         async with EtcdClient([each_etcd.endpoint]) as client:
             runner = Runner(client, prefix, "ours")
@@ -153,32 +156,32 @@ async def test_etcds_own_election_is_the_same_one(each_etcd: Etcd, prefix: str) 
 
 async def test_leader_outlives_restart_and_compaction(each_etcd: Etcd, prefix: str) -> None:
     """Goal: an etcd restart within the TTL, and compaction, cost no leadership. Method: both, then a hand-over."""
-    async with running(each_etcd, prefix, "ab", ttl_s=5) as (a, b):
+    async with running(each_etcd, prefix, "ab", ttl_s=15) as (a, b):
         leadership = await a.leads()
         await each_etcd.restart()
         for number in range(5):
             revision = (await a.client.kv.put(f"{prefix}-noise", str(number).encode(), idempotent=True)).header.revision
         await a.client.kv.compact(revision)
         before_s = leadership.deadline_s
-        await eventually(lambda: leadership.deadline_s > before_s, 15)
+        await eventually(lambda: leadership.deadline_s > before_s, 40)
         leadership.check()
         assert b.now is None
         a.stop.set()
-        await eventually(lambda: b.now, 10)
+        await eventually(lambda: b.now)
 
 
 async def test_leader_stops_itself_when_etcd_is_away(own_etcd: Etcd, prefix: str) -> None:
     """Goal: without etcd nobody can prove leadership. Method: freeze etcd; lost by the deadline; later leads anew."""
-    async with running(own_etcd, prefix, "a") as (a,):
+    async with running(own_etcd, prefix, "a", ttl_s=SHORT_TTL_S) as (a,):
         leadership = await a.leads()
         own_etcd.pause()
         try:
             deadline_s = leadership.deadline_s
-            await eventually(leadership.lost.is_set, 10)
-            assert boottime() < deadline_s + 0.5 + TTL_S / 3
+            await eventually(leadership.lost.is_set)
+            assert boottime() < deadline_s + SHORT_TTL_S / 3 + on_this_machine(0.5)
             with pytest.raises(LeadershipLost, match="could not be renewed"):
                 leadership.check()
         finally:
             own_etcd.resume()
-        await eventually(lambda: len(a.terms) == 2, 20)
+        await eventually(lambda: len(a.terms) >= 2)
         assert a.terms[1].create_revision > a.terms[0].create_revision

@@ -21,7 +21,7 @@ from tests.integration.etcd.relay import run_relay
 from tests.rig.etcd import Etcd
 from tests.rig.waiting import eventually
 
-CALLS = CallTimes(call_s=15.0, attempt_s=1.0)
+CALLS = CallTimes(call_s=40.0, attempt_s=1.0)
 QUICK = WatchTimes(progress_s=0.3, silence_s=1.0, backoff_most_s=0.5)
 
 
@@ -33,7 +33,7 @@ async def test_cluster_member_killed_and_frozen(tmp_path: Path, prefix: str) -> 
     ):
         changes: list[Change] = []
         watch = Watch(client.endpoints, client.kv, f"{prefix}/", prefix=True, times=QUICK, observe=changes.extend)
-        keeper = LeaseKeeper(client.leases, 10)
+        keeper = LeaseKeeper(client.leases, 30)
         written: list[str] = []
 
         async def write(count: int) -> None:
@@ -55,7 +55,7 @@ async def test_cluster_member_killed_and_frozen(tmp_path: Path, prefix: str) -> 
             try:
                 await write(20)
                 assert client.endpoints.current.endpoint != second.endpoint
-                await eventually(lambda: watch.view and len(watch.view.items) == len(written), 20)
+                await eventually(lambda: watch.view and len(watch.view.items) == len(written))
             finally:
                 second.resume()
             assert [change.kv.key for change in changes if change.kv.version == 1] == written
@@ -65,10 +65,10 @@ async def test_cluster_member_killed_and_frozen(tmp_path: Path, prefix: str) -> 
             # A member without its quorum says so, though it answers; with a quorum all is well again.
             for member in members[:2]:
                 member.kill()
-            await eventually(lambda: "no leader" in watch.health.trouble, 20)
+            await eventually(lambda: "no leader" in watch.health.trouble)
             await members[0].start()
             await write(1)
-            await eventually(lambda: watch.view and written[-1] in watch.view.items, 20)
+            await eventually(lambda: watch.view and written[-1] in watch.view.items)
 
 
 async def test_half_open_connection_is_left(etcd: Etcd, prefix: str) -> None:
@@ -76,7 +76,7 @@ async def test_half_open_connection_is_left(etcd: Etcd, prefix: str) -> None:
     async with (
         run_relay(etcd.port) as one,
         run_relay(etcd.port) as two,
-        EtcdClient([one.endpoint, two.endpoint], times=CallTimes(attempt_s=0.3)) as client,
+        EtcdClient([one.endpoint, two.endpoint], times=CallTimes(call_s=40.0, attempt_s=1.0)) as client,
     ):
         await client.kv.put(f"{prefix}/a", b"1")
         one.hang()
@@ -97,7 +97,7 @@ async def test_tls_with_client_certificates(tmp_path: Path, prefix: str) -> None
             await client.kv.put(prefix, b"1")
             async with client.watch(prefix) as watch:
                 assert (await watch.listed()).items[prefix].value == b"1"
-        times = CallTimes(call_s=1.0)
+        times = CallTimes(call_s=2.0)
         async with EtcdClient([endpoint], tls=stranger.client("node"), times=times) as client:
             with pytest.raises(Unavailable, match="handshake failed"):
                 await client.kv.get(prefix)
@@ -115,7 +115,7 @@ def test_works_under_uvloop(etcd: Etcd, prefix: str) -> None:
 
     async def work() -> None:
         async with EtcdClient([etcd.endpoint]) as client:
-            keeper = LeaseKeeper(client.leases, 2)
+            keeper = LeaseKeeper(client.leases, 5)
             async with beside(keeper.run(), name="keeper"), client.watch(prefix) as watch:
                 first = await lease_held(keeper)
                 await client.kv.put(prefix, b"1", lease=first.lease_id)

@@ -16,7 +16,7 @@ from mft.etcd.client import EtcdClient
 from mft.etcd.endpoints import CallTimes
 from mft.etcd.keeper import LeaseKeeper, LeaseState, lease_held, margin_s
 from tests.rig.etcd import Etcd
-from tests.rig.waiting import eventually
+from tests.rig.waiting import eventually, on_this_machine
 
 TTL_S = 2
 
@@ -46,7 +46,7 @@ async def test_lease_ends_with_its_keys(etcd: Etcd, prefix: str) -> None:
         async def gone() -> bool:
             return (await client.kv.get(f"{prefix}/two")).kv is None
 
-        await eventually(gone, 15)
+        await eventually(gone)
         with pytest.raises(NotFound):
             await client.leases.renew(two.id)
         with pytest.raises(NotFound):
@@ -54,14 +54,15 @@ async def test_lease_ends_with_its_keys(etcd: Etcd, prefix: str) -> None:
 
 
 async def test_keeper_outlives_its_ttl_and_revokes_nothing(etcd: Etcd, prefix: str) -> None:
-    """Goal: the lease lives while the keeper runs, with a deadline ahead. Method: wait two TTLs, then stop it."""
+    """Goal: the lease lives while the keeper runs, with a deadline ahead. Method: wait for longer, then stop it."""
     async with EtcdClient([etcd.endpoint]) as client:
-        keeper = LeaseKeeper(client.leases, TTL_S)
+        ttl_s = 4  # A loop that stands still for a quarter of it gives the lease up, as it should.
+        keeper = LeaseKeeper(client.leases, ttl_s)
         async with beside(keeper.run(), name="keeper"):
             first = await lease_held(keeper)
-            assert first.deadline_s <= boottime() + TTL_S - margin_s(TTL_S)
+            assert first.deadline_s <= boottime() + ttl_s - margin_s(ttl_s)
             await client.kv.put(f"{prefix}/alive", b"", lease=first.lease_id)
-            end = time.monotonic() + 2 * TTL_S
+            end = time.monotonic() + 1.5 * ttl_s
             seen = set()
             async for state in keeper.state.follow(every_s=0.1):
                 assert state.held(boottime())
@@ -69,7 +70,7 @@ async def test_keeper_outlives_its_ttl_and_revokes_nothing(etcd: Etcd, prefix: s
                 if time.monotonic() > end:
                     break
             assert {state.lease_id for state in seen} == {first.lease_id}
-            assert len(seen) >= 5
+            assert len(seen) >= 3
         assert not keeper.state.value.held(boottime())
         assert (await client.kv.get(f"{prefix}/alive")).kv is not None
         await client.leases.revoke(first.lease_id)
@@ -77,10 +78,10 @@ async def test_keeper_outlives_its_ttl_and_revokes_nothing(etcd: Etcd, prefix: s
 
 async def test_keeper_survives_a_short_restart_with_its_lease(each_etcd: Etcd) -> None:
     """Goal: a restart shorter than the TTL costs nothing. Method: SIGKILL and start; the same lease is renewed."""
-    async with keeping(each_etcd, ttl_s=5) as (_, keeper):
+    async with keeping(each_etcd, ttl_s=15) as (_, keeper):
         before = await lease_held(keeper)
         await each_etcd.restart()
-        await eventually(lambda: keeper.state.value.deadline_s > before.deadline_s + 1, 15, what="renewed")
+        await eventually(lambda: keeper.state.value.deadline_s > before.deadline_s + 1, 60, what="renewed")
         assert keeper.state.value.lease_id == before.lease_id
         assert keeper.grants == 1
 
@@ -98,15 +99,16 @@ async def test_keeper_gives_up_in_time_and_takes_a_new_lease(own_etcd: Etcd) -> 
         await eventually(lambda: states[-1][1].lease_id)
         own_etcd.pause()
         try:
-            await eventually(lambda: states[-1][1].why, 10)
+            await eventually(lambda: states[-1][1].why)
         finally:
             own_etcd.resume()
+        late_s = on_this_machine(0.5)
         lost_at_s = next(at_s for at_s, state in states if "could not be renewed in time" in state.why)
-        assert lost_at_s < max(state.deadline_s for _, state in states if state.lease_id == before.lease_id) + 0.5
+        assert lost_at_s < max(state.deadline_s for _, state in states if state.lease_id == before.lease_id) + late_s
         after = await lease_held(keeper)
         assert after.lease_id != before.lease_id
         await client.leases.revoke(after.lease_id)
-        await eventually(lambda: keeper.grants == 3, 10, what="a lease ended by others is noticed and replaced")
+        await eventually(lambda: keeper.grants >= 3, what="a lease ended by others is noticed and replaced")
 
 
 async def test_keeper_gives_up_after_the_loop_stood_still(etcd: Etcd) -> None:
@@ -122,6 +124,6 @@ async def test_keeper_gives_up_after_the_loop_stood_still(etcd: Etcd) -> None:
         async with beside(record(), name="record"):
             await asyncio.sleep(0)
             time.sleep(1.5)  # noqa: ASYNC251 - to block is the point
-            await eventually(lambda: keeper.grants == 2, 10)
-        assert any("stood still for 1." in why for why in whys)
+            await eventually(lambda: keeper.grants >= 2)
+        assert any("stood still for " in why for why in whys)
         assert keeper.state.value.lease_id != before.lease_id

@@ -12,7 +12,7 @@ import pytest
 from mft.events import catalogue
 from mft.model.accounts import AccountSpec
 from tests.integration.inbound.conftest import Serve
-from tests.integration.inbound.harness import PASSWORD, Inbound, reach
+from tests.integration.inbound.harness import LIMIT_S, PASSWORD, Inbound, reach
 from tests.integration.inbound.test_uploads import connect
 
 
@@ -116,7 +116,7 @@ async def test_changes_of_accounts_are_live(inbound: Inbound) -> None:
         assert (await inbound.sftp("mkdir x")).status == 0
         assert (inbound.folder / "moved" / "x").is_dir()
         inbound.config.set(msgspec.structs.replace(old, accounts={}))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(LIMIT_S):
             await connection.wait_closed()
     await reach(lambda: inbound.service.sessions == 0)
 
@@ -125,7 +125,7 @@ async def test_idle_sessions_end(serve: Serve) -> None:
     """Goal: nobody holds a session for nothing. Method: a short limit, and a client that does nothing."""
     inbound = await serve(idle_timeout_s=0.5)
     async with connect(inbound) as connection:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(LIMIT_S):
             await connection.wait_closed()
     await reach(lambda: inbound.service.sessions == 0)
 
@@ -137,7 +137,7 @@ async def test_who_does_not_log_in_is_cut_off(serve: Serve) -> None:
     started = time.monotonic()
     assert (await reader.readline()).startswith(b"SSH-2.0-MFT")
     await reader.read()
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < LIMIT_S
     writer.close()
     await writer.wait_closed()
     assert not inbound.events, "health checks and scanners make no events"

@@ -13,8 +13,9 @@ import pytest
 from mft.events import catalogue
 from mft.services.sftp import LOGGING_IN_MAX
 from tests.integration.inbound.conftest import Serve
-from tests.integration.inbound.harness import Inbound, reach
+from tests.integration.inbound.harness import LIMIT_S, Inbound, reach
 from tests.integration.inbound.test_uploads import connect
+from tests.rig.waiting import free_port
 
 HAPROXY = Path(".cache/servers/bin/haproxy").absolute()
 
@@ -27,7 +28,7 @@ async def banner(port: int, first: bytes = b"") -> bytes:
         return b""
     try:
         writer.write(first)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(LIMIT_S):
             return await reader.readline()
     except ConnectionError:
         return b""
@@ -46,13 +47,13 @@ async def test_drain_lets_an_upload_finish(inbound: Inbound) -> None:
         await reach(lambda: inbound.service.sessions == 2)
         file = await sftp.open("f", "wb")
         draining = tasks.create_task(inbound.service.drain(30), name="drain")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(LIMIT_S):
             await idle.wait_closed()
         probe = socket.create_connection(("127.0.0.1", inbound.port))  # Queued by the kernel, for another worker.
         await file.write(b"all of it")
         await file.close()
         await sftp.mkdir("still here")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(LIMIT_S):
             await draining
             await busy.wait_closed()
         probe.close()
@@ -64,7 +65,7 @@ async def test_drain_has_an_end(inbound: Inbound) -> None:
     """Goal: a client that never closes cannot hold a drain. Method: an open upload, a short drain; nothing is left."""
     async with connect(inbound) as busy, busy.start_sftp_client() as sftp:
         await sftp.open("f", "wb")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(LIMIT_S):
             await inbound.service.drain(0.2)
             await busy.wait_closed()
     await reach(lambda: os.listdir(inbound.home) == [])
@@ -103,7 +104,7 @@ async def test_strangers_cannot_fill_the_node(inbound: Inbound) -> None:
     assert await banner(inbound.port) == b""
     for writer in strangers:
         writer.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT_S):
         while not await banner(inbound.port):  # noqa: ASYNC110 - the server tells nobody
             await asyncio.sleep(0.05)
 
@@ -167,13 +168,12 @@ async def haproxy(serve: Serve, tmp_path: Path, request: pytest.FixtureRequest) 
     if not os.access(HAPROXY, os.X_OK):
         pytest.skip("HAProxy is not under .cache/servers (make setup fetches it)")
     inbound = await serve(listener={"proxy_protocol": "required", **TRUSTED})
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
+    port = free_port()
     (tmp_path / "haproxy.cfg").write_text(
-        "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n"
+        "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n  timeout check 20s\n"
         f"frontend sftp\n  bind 127.0.0.1:{port}\n  default_backend mft\n"
         "backend mft\n  option tcp-check\n  tcp-check expect rstring ^SSH-2.0-\n"
-        f"  server n1 127.0.0.1:{inbound.port} {request.param} check check-send-proxy inter 100ms fall 2 rise 1\n"
+        f"  server n1 127.0.0.1:{inbound.port} {request.param} check check-send-proxy inter 300ms fall 2 rise 1\n"
     )
     process = await asyncio.create_subprocess_exec(
         str(HAPROXY), "-db", "-f", str(tmp_path / "haproxy.cfg"), stderr=asyncio.subprocess.DEVNULL
@@ -190,11 +190,11 @@ async def test_behind_haproxy(haproxy: tuple[Inbound, int]) -> None:
     """Goal: sessions and health checks work behind the real thing, both versions. Method: a session through HAProxy."""
     inbound, port = haproxy
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LIMIT_S):
         while not (await banner(port)).startswith(b"SSH-2.0-MFT"):  # noqa: ASYNC110 - HAProxy tells nobody
             await asyncio.sleep(0.05)
     ran = await inbound.sftp("put askpass", port=port)
     assert ran.status == 0, ran
-    await asyncio.sleep(0.5)  # Some checks more, each of which must find the banner.
+    await asyncio.sleep(1)  # Some checks more, each of which must find the banner.
     assert (await banner(port)).startswith(b"SSH-2.0-MFT")
     assert len(inbound.of(catalogue.CONNECTION_OPENED)) == 1, "checks make no events"

@@ -292,4 +292,4 @@ async def test_nothing_stays_open(place: Place) -> None:
         await read_all(place, "file")  # The last channel is given up when there is another.
         return not files()
 
-    await eventually(is_closed, 20, what="all is closed")
+    await eventually(is_closed, what="all is closed")

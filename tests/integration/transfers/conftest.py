@@ -34,8 +34,8 @@ def sftp_location(sshd: Sshd, **changes: Any) -> SftpLocationSpec:
         "username": sshd.user,
         "private_key": sshd.key.read_text("utf-8"),
         "host_keys": (sshd.host_key,),
-        "connect_timeout_s": 5.0,
-        "call_timeout_s": 5.0,
+        "connect_timeout_s": 30.0,
+        "call_timeout_s": 30.0,
     }
     return SftpLocationSpec(**(fields | changes))
 

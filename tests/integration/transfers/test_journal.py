@@ -159,7 +159,7 @@ async def test_a_lost_answer_is_settled_once(tmp_path: Path) -> None:
                 assert not any(task.done() for task in asked)
             finally:
                 etcd.resume()
-            await eventually(lambda: all(task.done() for task in asked), 20, what="all are settled")
+            await eventually(lambda: all(task.done() for task in asked), what="all are settled")
         revisions = await desk.revisions()
         assert set(revisions) == {f"n{n}" for n in range(90)}
         assert {version for _, version in revisions.values()} == {1}

@@ -168,6 +168,6 @@ async def test_the_partner_goes_in_the_middle(sshd: Sshd, tmp_path: Path, fault:
             consume()
             return not bench.left()
 
-        await eventually(all_came, 20, what="all came")
+        await eventually(all_came, 60, what="all came")
         assert sorted(took) == names
         bench.check_settled()
