@@ -2,7 +2,7 @@
 
 spec.py            base of every spec; how a field says that it is a secret
 scope.py           run_on: where a component is active
-server.py accounts.py services.py locations.py transfers.py event_handlers.py nodes.py
+server.py accounts.py services.py locations.py transfers.py leader_groups.py event_handlers.py nodes.py
                    one family of the config each
 config.py          the whole config: its families, and the table family → spec
 decode.py          document → specs, strictly, with every problem at once

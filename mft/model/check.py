@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from mft.errors import Problem
 from mft.model.check_files import check_files
+from mft.model.check_leader_groups import check_leader_groups, warn_leader_groups
 from mft.model.check_nodes import check_nodes
 from mft.model.check_values import (
     absolute_problem,
@@ -197,6 +198,7 @@ def _warnings(config: Config) -> Iterator[Problem]:
     for id, location in config.locations.items():
         if isinstance(location, SftpLocationSpec) and location.password is None and location.private_key is None:
             yield _at("has neither a password nor a private key: no server will let it in", "locations", id)
+    yield from warn_leader_groups(config)
 
 
 def _secret_problem(text: str, problem_of: Callable[[str], str]) -> str:
@@ -218,4 +220,5 @@ _RULES: tuple[Callable[[Config], Iterator[Problem]], ...] = (
     _run_on,
     _variables,
     check_files,
+    check_leader_groups,
 )

@@ -9,6 +9,7 @@ from msgspec import field
 
 from mft.model.accounts import AccountSpec
 from mft.model.event_handlers import EventHandlerSpec
+from mft.model.leader_groups import LeaderGroupSpec
 from mft.model.locations import LocationSpec
 from mft.model.nodes import NodeSpec
 from mft.model.server import ServerSpec
@@ -27,6 +28,7 @@ class Config(Spec, frozen=True, kw_only=True):
     locations: dict[str, LocationSpec] = {}
     transfers: dict[str, TransferSpec] = {}
     calendars: dict[str, CalendarSpec] = {}
+    leader_groups: dict[str, LeaderGroupSpec] = field(default_factory=dict, name="leader-groups")
     event_handlers: dict[str, EventHandlerSpec] = field(default_factory=dict, name="event-handlers")
     nodes: dict[str, NodeSpec] = {}
 
@@ -37,6 +39,7 @@ FAMILIES: Mapping[str, Any] = {
     "locations": LocationSpec,
     "transfers": TransferSpec,
     "calendars": CalendarSpec,
+    "leader-groups": LeaderGroupSpec,
     "event-handlers": EventHandlerSpec,
     "nodes": NodeSpec,
 }
