@@ -12,6 +12,8 @@
     elect/<leader group>/<lease> °      candidates
     journal/<transfer>/<delivery>       deliveries on their way
     ledger/<transfer>/<hash of path>    files already delivered from flows that keep their source
+    steer/<transfer>                    paused by an operator: by whom, since when, why
+    schedule/<transfer>                 the last slot of its cron that was started, and what came in this period
     join/<node>/request, …/answer       how a node gets the cluster's keys
     bans/<address> °  limits/<account>/<node> °
 """
@@ -41,6 +43,8 @@ class Keys:
         self.elections = f"{self.prefix}elect/"
         self.journals = f"{self.prefix}journal/"
         self.ledgers = f"{self.prefix}ledger/"
+        self.steers = f"{self.prefix}steer/"
+        self.schedules = f"{self.prefix}schedule/"
         self.joins = f"{self.prefix}join/"
         self.bans = f"{self.prefix}bans/"
         self.limits = f"{self.prefix}limits/"
@@ -88,6 +92,14 @@ class Keys:
     def ledger_entry(self, transfer: str, path: str) -> str:
         """Name the ledger's entry for one source; by a hash, because a path may be longer than a key should be."""
         return f"{self.ledger(transfer)}{hashlib.sha256(path.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}"
+
+    def steer(self, transfer: str) -> str:
+        """Name the key that says that an operator has paused a transfer."""
+        return f"{self.steers}{part(transfer)}"
+
+    def schedule(self, transfer: str) -> str:
+        """Name the key that says how far a transfer's schedule is."""
+        return f"{self.schedules}{part(transfer)}"
 
     def join_request(self, node: str) -> str:
         """Name the key in which a node asks for the cluster's keys."""
