@@ -12,6 +12,7 @@ A source that is kept is not taken: there the ledger says that it was delivered,
 
 from __future__ import annotations
 
+import re
 from typing import Literal, NamedTuple
 
 from msgspec import Struct
@@ -82,6 +83,25 @@ def term_mark(term: Term) -> str:
     return f"{term.incarnation[:6]}-{term.create_revision}"
 
 
-def temp_name(delivery: str, term: Term, attempt: str) -> str:
-    """Name the temp file of one attempt. Never used twice: `attempt` grows with every connection and worker."""
-    return f".{delivery}.{term_mark(term)}.{attempt}.part"
+def temp_name(delivery: str, term: Term, attempt: str, prefix: str = ".", suffix: str = ".part") -> str:
+    """Name the temp file of one attempt. Never used twice: `attempt` (`RUN-COUNT`) grows with every connection."""
+    return f"{prefix}{delivery}.{term_mark(term)}.{attempt}{suffix}"
+
+
+def is_stale_temp(name: str, deliveries: str, term: Term, run: int) -> bool:
+    """Say whether this is the temp file of a transfer, but not of this run.
+
+    `deliveries` is what all delivery ids of the transfer begin with. Whatever prefix and suffix the transfer had when
+    the file was made: the delivery's id and what follows it tell.
+    """
+    found = re.search(rf"{re.escape(deliveries)}[0-9a-f]{{22}}\.(?P<mark>[^./]*-\d+)\.(?P<run>\d+)-\d+", name)
+    return found is not None and (found["mark"], int(found["run"])) != (term_mark(term), run)
+
+
+def taken_at(delivery: str) -> float:
+    """Say when a delivery was taken, in seconds since 1970: its id has it, so every attempt reads the same."""
+    milliseconds = delivery.rpartition("-")[2][:12]
+    try:
+        return int(milliseconds, 16) / 1000
+    except ValueError:
+        return 0.0

@@ -10,20 +10,18 @@ The order is the one that tests/model checks exhaustively. What each step relies
 from __future__ import annotations
 
 import hashlib
-import itertools
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
 
 import msgspec
 
-from mft.aio import boottime
-from mft.errors import Conflict, LeadershipLost, MftError, NotFound, Unavailable
+from mft.errors import Conflict, MftError, NotFound, Unavailable
 from mft.events import catalogue
-from mft.model.delivery import Kept, Record, Term, temp_name
-from mft.model.locations import LocationSpec, SftpLocationSpec
-from mft.model.transfers import TransferSpec
-from mft.transfers.remotes.base import Remote, join
+from mft.model.delivery import Record
+from mft.transfers.context import Journal, Permit, RunContext
 from mft.transfers.taking import Taken, identity, remove_taken
+
+__all__ = ["Journal", "Permit", "Prepared", "RunContext", "deliver", "prepare", "publish"]
 
 _VANISHED = "its temp file vanished before it got its final name: the partner removes temp files, or repeated a request"
 _UNCERTAIN = "its temp file is gone, which proves nothing at a partner that removes temp files or renames in two steps"
@@ -31,74 +29,13 @@ _UNCERTAIN = "its temp file is gone, which proves nothing at a partner that remo
 _NAMES_MAX = 8
 """Temp names in a record before it is shortened. Only a delivery that fails again and again gets there."""
 
-Emit = Callable[[int, dict[str, Any]], None]
 
+class Prepared(NamedTuple):
+    """A delivery whose content stands at the destination, for certain."""
 
-class Journal(Protocol):
-    """The records of one transfer, fenced by the term. Each call returns when etcd has agreed."""
-
-    async def put(self, delivery: str, record: Record) -> None:
-        """Write this record.
-
-        Raises:
-            LeadershipLost: the term has ended; nothing was written.
-            Conflict: the record is not what it was taken for.
-            Unavailable: etcd cannot be reached; whether it was written is unknown.
-        """
-        ...
-
-    async def forget(self, delivery: str) -> None:
-        """Remove the delivery's record. Raises as `put` does."""
-        ...
-
-
-class Permit:
-    """The right to act outside: valid until the deadline of the term, which each renewal moves on."""
-
-    def __init__(self, deadline: float) -> None:
-        self.deadline = deadline
-
-    def check(self) -> None:
-        """Call right before every outside effect.
-
-        Raises:
-            LeadershipLost: the deadline has passed, so another node may lead already.
-        """
-        if boottime() >= self.deadline:
-            raise LeadershipLost("the deadline of this term has passed")
-
-
-class RunContext(msgspec.Struct, frozen=True, kw_only=True):
-    """All that the deliveries of one run share."""
-
-    transfer: str
-    spec: TransferSpec
-    source: Remote
-    destination: Remote
-    destination_spec: LocationSpec
-    term: Term
-    run: int
-    node: str
-    permit: Permit
-    journal: Journal
-    emit: Emit
-    ledger: Mapping[str, Kept] = {}
-    """Kept source → as it was when it was delivered, at the beginning of the run."""
-    attempts: itertools.count[int] = msgspec.field(default_factory=itertools.count)
-
-    def new_temp(self, delivery: str) -> str:
-        """Name a temp file that no other attempt ever had: the run is unique within the term, the count in the run."""
-        return temp_name(delivery, self.term, f"{self.run}-{next(self.attempts)}")
-
-    def at_destination(self, name: str) -> str:
-        """Give the path of a name in the destination folder."""
-        return join(self.spec.destination_path, name)
-
-    @property
-    def proves_publication(self) -> bool:
-        """Whether a vanished temp file proves that it was renamed to its final name."""
-        sweeps = isinstance(self.destination_spec, SftpLocationSpec) and self.destination_spec.sweeps_temp
-        return self.destination.source_atomic and not sweeps
+    record: Record
+    is_published: bool
+    """It has its final name already. Else it stands under the record's newest temp name."""
 
 
 async def deliver(context: RunContext, taken: Taken, record: Record | None) -> None:
@@ -108,18 +45,34 @@ async def deliver(context: RunContext, taken: Taken, record: Record | None) -> N
         LeadershipLost: nothing more may be done in this term.
         MftError: it did not succeed now; state and record are such that the next attempt goes on from here.
     """
+    await publish(context, taken, await prepare(context, taken, record))
+
+
+async def prepare(context: RunContext, taken: Taken, record: Record | None) -> Prepared:
+    """Do all but the last rename: upload and journal the intent, or take over what another attempt left.
+
+    Files of a batch wait here for each other. That is only a pause between two steps, of which the protocol bears any
+    length: whoever takes over meanwhile makes the temp name useless, and the rename finds nothing. Raises as `deliver`.
+    """
     if record is not None and record.state == "uncertain":
         # The policy is to send again: held ones are not even tried.
         await context.journal.forget(taken.delivery)
         record = None
     if record is None:
-        record = await _upload(context, taken)
+        return Prepared(await _upload(context, taken), is_published=False)
+    if record.state == "done":
+        return Prepared(record, is_published=True)
+    record = await _claim(context, taken, record)
+    if await _is_taken(context, taken) and await _take_over(context, taken, record):
+        return Prepared(await _shortened(context, taken, record), is_published=False)
+    return Prepared(record, is_published=True)
+
+
+async def publish(context: RunContext, taken: Taken, prepared: Prepared) -> None:
+    """Give a prepared delivery its final name, and finish it. Raises as `deliver`."""
+    record = prepared.record
+    if not prepared.is_published:
         await _publish(context, taken, record)
-    elif record.state == "intent":
-        record = await _claim(context, taken, record)
-        if await _is_taken(context, taken) and await _take_over(context, taken, record):
-            record = await _shortened(context, taken, record)
-            await _publish(context, taken, record)
     if record.state != "done":
         record = msgspec.structs.replace(record, state="done", names=())
         await context.journal.put(taken.delivery, record)

@@ -1,0 +1,113 @@
+"""What the deliveries of one run share: the places, the right to act, the journal, and what is told to others."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from mft.aio import boottime
+from mft.errors import LeadershipLost
+from mft.model.delivery import Kept, Record, Term, temp_name
+from mft.model.locations import LocationSpec, SftpLocationSpec
+from mft.model.transfers import TransferSpec
+from mft.transfers.memory import Memory
+from mft.transfers.remotes.base import Remote, join
+
+Emit = Callable[[int, dict[str, Any]], None]
+
+Progress = Callable[[str, str, int, int], None]
+"""Told of each piece that was given on: delivery, name, bytes done, size in bytes. Never waits."""
+
+Throttle = Callable[[int], Awaitable[None]]
+"""Waits until so many bytes more may be sent."""
+
+Gate = Callable[[], Awaitable[None]]
+"""Awaited when a file stands complete at its destination and is about to get its final name."""
+
+
+class Journal(Protocol):
+    """The records of one transfer, fenced by the term. Each call returns when etcd has agreed."""
+
+    async def put(self, delivery: str, record: Record) -> None:
+        """Write this record.
+
+        Raises:
+            LeadershipLost: the term has ended; nothing was written.
+            Conflict: the record is not what it was taken for.
+            Unavailable: etcd cannot be reached; whether it was written is unknown.
+        """
+        ...
+
+    async def forget(self, delivery: str) -> None:
+        """Remove the delivery's record. Raises as `put` does."""
+        ...
+
+
+class Permit:
+    """The right to act outside: valid until the deadline of the term, which each renewal moves on."""
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+
+    def check(self) -> None:
+        """Call right before every outside effect.
+
+        Raises:
+            LeadershipLost: the deadline has passed, so another node may lead already.
+        """
+        if boottime() >= self.deadline:
+            raise LeadershipLost("the deadline of this term has passed")
+
+
+def _say_nothing(delivery: str, name: str, bytes_done: int, size_bytes: int) -> None:
+    """Tell nobody of the progress."""
+
+
+async def _wait_for_nothing(size_bytes: int) -> None:
+    """Let everything pass at once."""
+
+
+class RunContext(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the deliveries of one run share."""
+
+    transfer: str
+    spec: TransferSpec
+    source: Remote
+    destination: Remote
+    destination_spec: LocationSpec
+    source_spec: LocationSpec | None = None
+    term: Term
+    run: int
+    node: str
+    version: int = 0
+    """Of the config."""
+    permit: Permit
+    journal: Journal
+    emit: Emit
+    ledger: Mapping[str, Kept] = {}
+    """Kept source → as it was when it was delivered, at the beginning of the run."""
+    archive: Remote | None = None
+    """Where delivered sources are kept, if that is neither the source's location nor nowhere."""
+    memory: Memory = msgspec.field(default_factory=Memory)
+    """What the worker remembers of this transfer from run to run."""
+    progress: Progress = _say_nothing
+    throttle: Throttle = _wait_for_nothing
+    attempts: itertools.count[int] = msgspec.field(default_factory=itertools.count)
+
+    def new_temp(self, delivery: str) -> str:
+        """Name a temp file that no other attempt ever had: the run is unique within the term, the count in the run."""
+        attempt = f"{self.run}-{next(self.attempts)}"
+        return temp_name(delivery, self.term, attempt, self.spec.temporary_prefix, self.spec.temporary_suffix)
+
+    def at_destination(self, name: str) -> str:
+        """Give the path of a name in the destination folder."""
+        return join(self.spec.destination_path, name)
+
+    @property
+    def proves_publication(self) -> bool:
+        """Whether a vanished temp file proves that it was renamed to its final name."""
+        sweeps = isinstance(self.destination_spec, SftpLocationSpec) and self.destination_spec.sweeps_temp
+        return self.destination.source_atomic and not sweeps

@@ -1,0 +1,57 @@
+"""What a worker remembers of one transfer from run to run. Lost with the worker, and nothing depends on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from mft.model.delivery import Term
+from mft.transfers.remotes.base import Entry
+
+_PARTIALS_MAX = 1000
+"""Uploads remembered that were cut off: more than can be on their way at one time."""
+
+
+class Mark(NamedTuple):
+    """A place in a content up to which it is known."""
+
+    offset_bytes: int
+    sha256: object
+    """`hashlib` object of what comes before; copied before it is used."""
+
+
+class Partial(NamedTuple):
+    """An upload that was cut off and may be gone on with: in the same term, while the source is the same."""
+
+    temp: str
+    """Name of the temp file at the destination."""
+    term: Term
+    source: Entry
+    marks: tuple[Mark, ...]
+    """The newest places, in their order."""
+
+
+class Memory:
+    """Uploads that were cut off, and when the archive was looked through last."""
+
+    def __init__(self) -> None:
+        self._partials: dict[str, Partial] = {}
+        self.purged_at = 0.0
+        """Seconds since 1970."""
+
+    def remember(self, delivery: str, partial: Partial) -> None:
+        """Keep an upload that was cut off; the oldest one is forgotten where there are too many."""
+        self._partials.pop(delivery, None)
+        if len(self._partials) >= _PARTIALS_MAX:
+            del self._partials[next(iter(self._partials))]
+        self._partials[delivery] = partial
+
+    def recall(self, delivery: str) -> Partial | None:
+        """Give what was kept of this delivery, once."""
+        return self._partials.pop(delivery, None)
+
+    def temps(self, term: Term) -> Iterator[str]:
+        """Yield the temp names that may still be gone on with; those of another term are forgotten."""
+        self._partials = {id: partial for id, partial in self._partials.items() if partial.term == term}
+        for partial in self._partials.values():
+            yield partial.temp
