@@ -96,7 +96,7 @@ def admit(request: Request, pinned: Pinned, key: SigningKey, earlier: bytes | No
         admitted = _decode(earlier)[0]
         if admitted.public_key == request.public_key:
             return None
-        raise Denied(_TAKEN.format(name=request.name), code="MFT-JOIN-1001")
+        raise Denied(TAKEN.format(name=request.name), code="MFT-JOIN-1001")
     ephemeral = X25519PrivateKey.generate()
     answer = Answer(
         cluster=pinned.cluster,
@@ -124,7 +124,7 @@ def accept(data: bytes, node: str, cluster: str, key: X25519PrivateKey, trust: T
     if answer.cluster != cluster or answer.name != node:
         raise Invalid(f"the answer is for node {answer.name!r} of cluster {answer.cluster!r}", code="MFT-TRUST-1003")
     if answer.public_key != public_text(key):
-        raise Denied(_TAKEN.format(name=node), code="MFT-JOIN-1001")
+        raise Denied(TAKEN.format(name=node), code="MFT-JOIN-1001")
     raw = from_text(answer.sealed_keys, "the sealed key")
     try:
         clear = _cipher(key, answer.ephemeral_key, answer).decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], _bound(answer))
@@ -136,6 +136,15 @@ def accept(data: bytes, node: str, cluster: str, key: X25519PrivateKey, trust: T
     pinned = Pinned(cluster=cluster, signing_keys=signing, cluster_keys=keys, incarnation=answer.incarnation)
     pinned.sealer()
     return pinned
+
+
+def admitted_key(data: bytes, node: str, cluster: str, trust: Trust) -> bytes:
+    """Return the public key that was admitted under this name. Raises `Invalid` if the answer is forged or damaged."""
+    answer, payload, signer, signature = _decode(data)
+    trust.verify(PURPOSE, payload, signer, signature)
+    if answer.cluster != cluster or answer.name != node:
+        raise Invalid(f"the answer is for node {answer.name!r} of cluster {answer.cluster!r}", code="MFT-TRUST-1003")
+    return public_key_of(answer.public_key)
 
 
 def public_text(key: X25519PrivateKey) -> str:
@@ -165,7 +174,7 @@ def _bound(answer: Answer) -> bytes:
     return "\0".join(words).encode()
 
 
-_TAKEN = (
+TAKEN = (
     "a node named {name} was admitted with another key; if this one replaces it, run `mft-admin nodes forget {name}` "
     "and start it again"
 )

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import structlog
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from mft.cluster import trust_file
-from mft.cluster.joining import accept, admit, load_or_make_key, make_request, public_text, read_request
+from mft.cluster.joining import (
+    TAKEN,
+    accept,
+    admit,
+    admitted_key,
+    load_or_make_key,
+    make_request,
+    public_text,
+    read_request,
+)
 from mft.cluster.keys import Keys
 from mft.cluster.sign import SigningKey, Trust
 from mft.cluster.trust_file import Pinned
-from mft.errors import Conflict, Invalid, MftError, NotFound, Unavailable
+from mft.errors import Conflict, Denied, Invalid, MftError, NotFound, Unavailable
 from mft.etcd.client import EtcdClient
 from mft.etcd.ops import Delete, Operation, Put, create_revision, mod_revision
 
@@ -55,6 +66,31 @@ async def join(etcd: EtcdClient, keys: Keys, node: str, folder: Path, trust: Tru
                     )
                 except Unavailable as error:
                     log.warning("the request to join could not be posted; trying again", reason=str(error))
+    raise AssertionError("a watch is followed until it is cancelled")
+
+
+async def admitted(etcd: EtcdClient, keys: Keys, node: str, folder: Path, trust: Trust) -> X25519PrivateKey:
+    """Return the key under which this instance is admitted; ask, and wait for the answer, if it is not yet.
+
+    An instance that has the cluster's keys may not be admitted: the controller's own agent got them by hand, or etcd
+    was lost since. Raises `Denied` if another key was admitted under this name, `Invalid` if the answer is forged.
+    """
+    key = await asyncio.to_thread(load_or_make_key, folder)
+    own = key.public_key().public_bytes_raw()
+    async with etcd.watch(f"{keys.joins}{node}/") as watch:
+        async for view in watch.follow(every_s=RETRY_S):
+            if answer := view.items.get(keys.join_answer(node)):
+                if admitted_key(answer.value, node, keys.cluster, trust) != own:
+                    raise Denied(TAKEN.format(name=node), code="MFT-JOIN-1001")
+                return key
+            request = view.items.get(keys.join_request(node))
+            if request is None or public_text(key).encode() not in request.value:
+                seen = request.mod_revision if request else 0
+                when = [mod_revision(keys.join_request(node)) == seen, create_revision(keys.join_answer(node)) == 0]
+                with contextlib.suppress(Unavailable):  # Tried again by the clock.
+                    await etcd.kv.txn(
+                        when=when, then=[Put(keys.join_request(node), make_request(node, key, time.time()))]
+                    )
     raise AssertionError("a watch is followed until it is cancelled")
 
 
