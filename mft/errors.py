@@ -38,6 +38,8 @@ class MftError(Exception):
         super().__init__(message)
         self.message = message
         self.stable_code = code or self.code
+        self.location = ""
+        """Location (of transfers) at which it happened, where that is known."""
 
     def __str__(self) -> str:
         return self.message

@@ -168,6 +168,10 @@ class Ran(Frame, frozen=True, kw_only=True):
     gone: tuple[str, ...] = ()
     """Kept sources that are no longer there, so that the ledger may forget them."""
     error: str = ""
+    error_class: str = ""
+    """Class of `error` (`mft.transfers.failures`): transient, partner, credentials, file or configuration."""
+    location: str = ""
+    """Location at which the error happened, where that is known."""
     cancelled: bool = False
 
 
