@@ -2,8 +2,8 @@
 
 steer/<transfer>    {"paused": true, "by": …, "at": …, "reason": …}; no key: not paused
 
-Written by a controller, followed by the leader of the transfer's group. That a pause is in etcd, and not in a message to
-the leader, is what makes it hold through a failover and a restart of everything.
+Written by a controller, followed by the leader of the transfer's group. That a pause is in etcd, and not in a message
+to the leader, is what makes it hold through a failover and a restart of everything.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ async def pause(kv: Kv, keys: Keys, transfer: str, by: str, reason: str = "") ->
 
 async def resume(kv: Kv, keys: Keys, transfer: str) -> bool:
     """Have the transfer go on; it looks at once. Returns whether it was paused. Raises as `pause` does."""
-    return (await kv.delete(keys.steer(transfer), idempotent=True)).deleted > 0
+    return (await kv.delete(keys.steer(transfer), idempotent=True)).total > 0
 
 
 async def read_pauses(kv: Kv, keys: Keys) -> Mapping[str, Steer]:
