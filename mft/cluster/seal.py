@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from mft.cluster.sign import from_text, key_id, to_text
 from mft.errors import Invalid
-from mft.model.check import KEPT
+from mft.model.check_values import KEPT
 from mft.model.config import Config
 from mft.model.walk import Place, component_path, rewrite
 

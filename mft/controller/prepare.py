@@ -15,7 +15,8 @@ import msgspec
 from mft.auth import passwords
 from mft.cluster.seal import Sealer, is_sealed
 from mft.errors import Invalid, MftError, Problem
-from mft.model.check import KEPT, is_hashed
+from mft.model.check import is_hashed
+from mft.model.check_values import KEPT
 from mft.model.config import Config
 from mft.model.decode import invalid
 from mft.model.document import path_of

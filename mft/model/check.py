@@ -12,30 +12,25 @@ from typing import Any, NamedTuple
 from mft.errors import Problem
 from mft.model.check_files import check_files
 from mft.model.check_leader_groups import check_leader_groups, warn_leader_groups
+from mft.model.check_locations import check_locations, warn_locations
 from mft.model.check_nodes import check_nodes
 from mft.model.check_values import (
+    KEPT,
     absolute_problem,
     address_problem,
-    host_key_problem,
     network_problem,
     private_key_problem,
     public_key_problem,
     relative_problem,
+    secret_problem,
 )
 from mft.model.config import Config
 from mft.model.decode import decode_leniently, did_you_mean
 from mft.model.document import path_of
-from mft.model.locations import LocalLocationSpec, SftpLocationSpec
 from mft.model.scope import WORDS
 from mft.model.transfers import leader_group_of
 from mft.model.view import SCOPED, VARIABLE
 from mft.model.walk import Place, components_of, rewrite
-
-SEALED_PREFIX = "sealed:"
-"""How a sealed secret begins. Such a text is judged by the controller, which has the key."""
-
-KEPT = "***"
-"""Stands for a secret or a password in what is shown. Applied again it means: keep the one that is there."""
 
 HASH_PREFIXES = ("$argon2id$", "$5$", "$6$")
 """How a hashed password begins; anything else is a password in clear."""
@@ -110,26 +105,8 @@ def _listeners(config: Config) -> Iterator[Problem]:
         if listener.proxy_protocol != "off" and not listener.proxy_trusted:
             yield _at("PROXY protocol needs the addresses that may speak it", *place, "proxy_trusted")
         for n, key in enumerate(listener.host_keys):
-            if problem := _secret_problem(key, private_key_problem):
+            if problem := secret_problem(key, private_key_problem):
                 yield _at(problem, *place, "host_keys", n)
-
-
-def _locations(config: Config) -> Iterator[Problem]:
-    for id, location in config.locations.items():
-        match location:
-            case LocalLocationSpec():
-                if problem := absolute_problem(location.root):
-                    yield _at(problem, "locations", id, "root")
-            case SftpLocationSpec():
-                if not location.host_keys:
-                    yield _at("give at least one key or fingerprint of the server", "locations", id, "host_keys")
-                for n, key in enumerate(location.host_keys):
-                    if problem := host_key_problem(key):
-                        yield _at(problem, "locations", id, "host_keys", n)
-                if location.private_key and (problem := _secret_problem(location.private_key, private_key_problem)):
-                    yield _at(problem, "locations", id, "private_key")
-                if not location.address.strip():
-                    yield _at("expected a host name or an address", "locations", id, "address")
 
 
 def _transfers(config: Config) -> Iterator[Problem]:
@@ -195,14 +172,8 @@ def _warnings(config: Config) -> Iterator[Problem]:
     for id, account in config.accounts.items():
         if account.enabled and account.password is None and not account.ssh_authorized_keys:
             yield _at("has neither a password nor a key: nobody can log in to it", "accounts", id)
-    for id, location in config.locations.items():
-        if isinstance(location, SftpLocationSpec) and location.password is None and location.private_key is None:
-            yield _at("has neither a password nor a private key: no server will let it in", "locations", id)
+    yield from warn_locations(config)
     yield from warn_leader_groups(config)
-
-
-def _secret_problem(text: str, problem_of: Callable[[str], str]) -> str:
-    return "" if text == KEPT or text.startswith(SEALED_PREFIX) else problem_of(text)
 
 
 def _at(message: str, *path: str | int) -> Problem:
@@ -213,7 +184,7 @@ _RULES: tuple[Callable[[Config], Iterator[Problem]], ...] = (
     _accounts,
     _passwords,
     _listeners,
-    _locations,
+    check_locations,
     _transfers,
     _leader_groups,
     _event_handlers,

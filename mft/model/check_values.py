@@ -8,6 +8,13 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+from collections.abc import Callable
+
+SEALED_PREFIX = "sealed:"
+"""How a sealed secret begins. Such a text is judged by the controller, which has the key."""
+
+KEPT = "***"
+"""Stands for a secret or a password in what is shown. Applied again it means: keep the one that is there."""
 
 KEY_TYPES = frozenset(
     {
@@ -81,6 +88,11 @@ def private_key_problem(text: str) -> str:
     if len(lines) < 3 or not lines[0].startswith("-----BEGIN ") or not lines[-1].startswith("-----END "):
         return "expected a private key (`-----BEGIN … PRIVATE KEY-----`)"
     return "a private key with a passphrase cannot be used" if "ENCRYPTED" in text else ""
+
+
+def secret_problem(text: str, problem_of: Callable[[str], str]) -> str:
+    """Judge a secret by `problem_of`, unless it is sealed, or kept as it is."""
+    return "" if text == KEPT or text.startswith(SEALED_PREFIX) else problem_of(text)
 
 
 def address_problem(address: str) -> str:

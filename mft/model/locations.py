@@ -28,8 +28,8 @@ class ProxySpec(Spec, frozen=True, kw_only=True):
     password: Secret | None = None
 
 
-class SftpLocationSpec(Spec, frozen=True, kw_only=True, tag="sftp", tag_field="type"):
-    """A partner's SFTP server."""
+class SshLocationSpec(Spec, frozen=True, kw_only=True):
+    """What a partner's SSH server needs, whichever way files go there; the base of `sftp` and `scp`."""
 
     name: str = ""
     address: str
@@ -58,5 +58,13 @@ class SftpLocationSpec(Spec, frozen=True, kw_only=True, tag="sftp", tag_field="t
     *uncertain* instead of proven."""
 
 
-LocationSpec = LocalLocationSpec | SftpLocationSpec
+class SftpLocationSpec(SshLocationSpec, frozen=True, kw_only=True, tag="sftp", tag_field="type"):
+    """A partner's SFTP server."""
+
+
+class ScpLocationSpec(SshLocationSpec, frozen=True, kw_only=True, tag="scp", tag_field="type"):
+    """A partner's SSH server without SFTP, where the account may run commands of a POSIX shell, as `scp` needs it."""
+
+
+LocationSpec = LocalLocationSpec | SftpLocationSpec | ScpLocationSpec
 """Union of all kinds of location."""

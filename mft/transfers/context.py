@@ -11,7 +11,7 @@ import msgspec
 from mft.aio import boottime
 from mft.errors import LeadershipLost
 from mft.model.delivery import Kept, Record, Term, temp_name
-from mft.model.locations import LocationSpec, SftpLocationSpec
+from mft.model.locations import LocationSpec, SshLocationSpec
 from mft.model.transfers import TransferSpec
 from mft.transfers.memory import Memory
 from mft.transfers.remotes.base import Remote, join
@@ -109,5 +109,5 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def proves_publication(self) -> bool:
         """Whether a vanished temp file proves that it was renamed to its final name."""
-        sweeps = isinstance(self.destination_spec, SftpLocationSpec) and self.destination_spec.sweeps_temp
+        sweeps = isinstance(self.destination_spec, SshLocationSpec) and self.destination_spec.sweeps_temp
         return self.destination.source_atomic and not sweeps

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from mft.errors import MftError, Unavailable
-from mft.model.locations import LocalLocationSpec, LocationSpec, SftpLocationSpec
+from mft.model.locations import LocalLocationSpec, LocationSpec, SftpLocationSpec, SshLocationSpec
 from mft.transfers.remotes.base import Remote
 from mft.transfers.remotes.local import LocalRemote
 from mft.transfers.remotes.sftp import SftpRemote
@@ -79,7 +79,7 @@ class RemotePool:
 
     def _hold(self, id: str, spec: LocationSpec) -> None:
         """Count the calling task as a user until it ends."""
-        if not isinstance(spec, SftpLocationSpec):
+        if not isinstance(spec, SshLocationSpec):
             return  # Nothing is kept open there.
         if (timer := self._ends.pop(id, None)) is not None:
             timer.cancel()
@@ -93,7 +93,7 @@ class RemotePool:
         users = self._users.get(id, set())
         users.discard(task)
         known = self._open.get(id)
-        if not users and known is not None and isinstance(known[0], SftpLocationSpec):
+        if not users and known is not None and isinstance(known[0], SshLocationSpec):
             later = asyncio.get_running_loop().call_later
             self._ends[id] = later(known[0].keep_open_s, self._end, id)
 

@@ -9,7 +9,7 @@ import asyncssh
 
 from mft.errors import Denied, Invalid, Unavailable
 from mft.model.algorithms import offer
-from mft.model.locations import ProxySpec, SftpLocationSpec
+from mft.model.locations import ProxySpec, SshLocationSpec
 from mft.transfers.remotes.gathering import Gathering
 from mft.transfers.remotes.host_keys import PartnerClient, split_host_keys
 from mft.transfers.remotes.proxies import open_through
@@ -21,7 +21,7 @@ _OFTEN_REFUSED = "authentication failures"
 """In the words of a server that ends the connection after too many tries instead of refusing the last."""
 
 
-async def connect(spec: SftpLocationSpec) -> asyncssh.SSHClientConnection:
+async def connect(spec: SshLocationSpec) -> asyncssh.SSHClientConnection:
     """Connect, prove the partner's identity by its host key, and log in. The caller bounds the time.
 
     Raises:
@@ -64,7 +64,7 @@ class _Way:
         return transport, gathering.protocol
 
 
-def _options(spec: SftpLocationSpec) -> dict[str, Any]:
+def _options(spec: SshLocationSpec) -> dict[str, Any]:
     trusted, fingerprints = split_host_keys(spec.host_keys)
     offered = offer(spec.algorithms)
     return {
@@ -90,7 +90,7 @@ def _options(spec: SftpLocationSpec) -> dict[str, Any]:
     }
 
 
-def _client_keys(spec: SftpLocationSpec) -> list[asyncssh.SSHKey]:
+def _client_keys(spec: SshLocationSpec) -> list[asyncssh.SSHKey]:
     try:
         return [asyncssh.import_private_key(spec.private_key)] if spec.private_key else []
     except asyncssh.KeyImportError as error:

@@ -76,12 +76,13 @@ def _tables_below(spec: type[Spec]) -> Iterator[tuple[str, type[Spec]]]:
 
 def field_docs(spec: type[Spec]) -> dict[str, str]:
     """Return field → the text that stands under it in the source."""
-    tree = ast.parse(inspect.getsource(spec)).body[0]
-    assert isinstance(tree, ast.ClassDef)
     found = {}
-    for before, after in zip(tree.body, tree.body[1:], strict=False):
-        if isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name) and _is_text(after):
-            found[before.target.id] = ast.literal_eval(after.value)  # type: ignore[attr-defined]
+    for kind in (kind for kind in reversed(spec.__mro__) if issubclass(kind, Spec)):
+        tree = ast.parse(inspect.getsource(kind)).body[0]
+        assert isinstance(tree, ast.ClassDef)
+        for before, after in zip(tree.body, tree.body[1:], strict=False):
+            if isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name) and _is_text(after):
+                found[before.target.id] = ast.literal_eval(after.value)  # type: ignore[attr-defined]
     return found
 
 
