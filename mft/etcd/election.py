@@ -3,13 +3,17 @@
 A candidate watches only its predecessor, so that an end of leadership wakes one, not all. Leadership ends with the key,
 with the lease, or with the store going back in time; `Leadership.fence` makes every write prove that it has not.
 
+Candidates may be better or worse (`prefer`): one whose turn it is lets a better one that waits go first, by making its
+key anew behind the others, once for each of them. So of those that are there the best one leads after at most as many
+turns as there are candidates, also where they do not agree who is best.
+
 Source: etcd `client/v3/concurrency/election.go`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -37,6 +41,13 @@ class Candidate(NamedTuple):
     value: bytes
     create_revision: int
     lease_id: int
+
+
+Prefer = Callable[[Candidate, Sequence[Candidate]], Awaitable[Candidate | None]]
+"""Given the candidate whose turn it is, and those that wait, in order: who of them should lead instead; None: nobody.
+
+Raises `Unavailable` where that cannot be known now: it is asked again.
+"""
 
 
 class Leadership:
@@ -76,11 +87,22 @@ class Leadership:
 class Election:
     """One election, among all that campaign under the same prefix. `value` is what others see of this candidate."""
 
-    def __init__(self, client: EtcdClient, keeper: LeaseKeeper, *, prefix: str, value: bytes) -> None:
+    def __init__(
+        self, client: EtcdClient, keeper: LeaseKeeper, *, prefix: str, value: bytes, prefer: Prefer | None = None
+    ) -> None:
         self._client = client
         self._keeper = keeper
         self._prefix = prefix if prefix.endswith("/") else prefix + "/"
         self._value = value
+        self._prefer = prefer
+        self._leadership: Leadership | None = None
+        self._left: set[str] = set()
+        """Keys that were written here and not seen deleted: etcd may have been away when they should have been."""
+
+    @property
+    def leadership(self) -> Leadership | None:
+        """The leadership whose block runs now, if there is one. To give it up call its `end`."""
+        return self._leadership
 
     async def candidates(self) -> tuple[Candidate, ...]:
         """All candidates, in the order in which they come to lead: the first one leads."""
@@ -100,6 +122,7 @@ class Election:
         The block is not cancelled when leadership is lost: it watches `lost` itself, and must have stopped its work
         when it ends, because resigning lets the next one begin. Outages are waited for; raises `Denied` and the like.
         """
+        preferred: set[int] = set()  # Leases of those that were let go first.
         while True:
             candidacy = await self._enter(await lease_held(self._keeper))
             if candidacy is None:
@@ -107,10 +130,12 @@ class Election:
             try:
                 stirred = asyncio.Event()
                 async with beside(self._guard(candidacy, stirred), name=f"guard:{self._prefix}"):
-                    if await self._won(candidacy, stirred):
+                    if await self._won(candidacy, stirred, preferred):
+                        self._leadership = candidacy
                         yield candidacy
                         return
             finally:
+                self._leadership = None
                 candidacy.end("the campaign has ended")
                 await self._resign(candidacy)
 
@@ -122,6 +147,8 @@ class Election:
             if state.lease_id != lease.lease_id or not state.held(boottime()):
                 return None
             try:
+                await self._leave_behind(key)
+                self._left.add(key)
                 result = await self._client.kv.txn(
                     when=[create_revision(key) == 0],
                     then=[Put(key, self._value, lease.lease_id)],
@@ -142,8 +169,19 @@ class Election:
             await asyncio.sleep(wait_s)
         raise AssertionError("backoff goes on for ever")
 
-    async def _won(self, candidacy: Leadership, stirred: asyncio.Event) -> bool:
-        """Wait until nobody is ahead. False if the candidacy was lost first.
+    async def _leave_behind(self, key: str) -> None:
+        """Delete the keys of earlier candidacies, which would stand ahead of the new one until their lease runs out.
+
+        What they permitted has stopped: a campaign's block is over before the next campaign begins. Their lease is this
+        process' own, so nobody else ever writes them. (Revoking that lease would end other keys on it as well, whose
+        work may still be going on.)
+        """
+        for old in self._left - {key}:
+            await self._client.kv.delete(old, idempotent=True)
+            self._left.discard(old)
+
+    async def _won(self, candidacy: Leadership, stirred: asyncio.Event, preferred: set[int]) -> bool:
+        """Wait until nobody is ahead. False if the candidacy was lost first, or is given up for a better candidate.
 
         A listing from the past would do no harm: who is ahead of our key was there before it, and never comes back.
         """
@@ -152,12 +190,16 @@ class Election:
             stirred.clear()
             try:
                 everyone = await self.candidates()
+                ahead = [one for one in everyone if one.create_revision < candidacy.create_revision]
+                better = None if ahead else await self._better(candidacy, everyone, preferred)
             except Unavailable:
                 await asyncio.sleep(next(waits))
                 continue
-            ahead = [one for one in everyone if one.create_revision < candidacy.create_revision]
             if not any(one.create_revision == candidacy.create_revision for one in everyone):
                 candidacy.end("the candidate's key was deleted")
+            elif better:
+                preferred.add(better.lease_id)
+                candidacy.end("a better candidate goes first")
             elif not ahead:
                 return not candidacy.lost.is_set()
             else:
@@ -168,6 +210,14 @@ class Election:
                     except TimeoutError:
                         pass
         return False
+
+    async def _better(
+        self, candidacy: Leadership, everyone: Sequence[Candidate], preferred: set[int]
+    ) -> Candidate | None:
+        """Say who waits and should lead instead. One that was let go first, and did not come to lead, is not again."""
+        own = Candidate(candidacy.key, candidacy.value, candidacy.create_revision, candidacy.lease_id)
+        waiting = [one for one in everyone if one.key != own.key and one.lease_id not in preferred]
+        return await self._prefer(own, waiting) if self._prefer is not None and waiting else None
 
     async def _stir_at_end(self, predecessor: Candidate, stirred: asyncio.Event) -> None:
         """Set `stirred` once the predecessor's key is gone."""
@@ -211,4 +261,5 @@ class Election:
                 when=[candidacy.fence], then=[Delete(candidacy.key)], idempotent=True, limit_s=_RESIGN_S
             )
         except MftError:
-            pass
+            return
+        self._left.discard(candidacy.key)
