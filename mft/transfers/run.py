@@ -81,12 +81,17 @@ async def run_pass(
     names = _Names()
     try:
         async with asyncio.TaskGroup() as tasks:
-            for number in range(context.spec.parallel_files):
+            workers = [
                 tasks.create_task(_deliver_all(context, queue, tally), name=f"deliver:{context.transfer}:{number}")
+                for number in range(context.spec.parallel_files)
+            ]
             async for taken, record in _work(context, records, stability, tally):
                 await queue.put(_Item(taken, record, *names.enter(taken.name)))
             for _ in range(context.spec.parallel_files):
                 await queue.put(None)
+            # Here, not at the group's end: where a child fails while a group waits there, Python 3.11 leaves this task
+            # marked as cancelled.
+            await asyncio.wait(workers)
     except BaseExceptionGroup as group:
         give_way()
         if not is_only(group, MftError):
