@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import itertools
+from collections.abc import Awaitable, Callable, Sequence
 
 from msgspec.structs import replace
 
 from mft.agent.supervisor import Worker
 from mft.aio import Latest
 from mft.errors import LeadershipLost, MftError, Unavailable
-from mft.worker.frames import Cancel, Commit, Configure, Configured, Emit, Permit, Ran, Recorded, Report, Run
+from mft.worker.frames import (
+    Cancel,
+    Commit,
+    Configure,
+    Configured,
+    Emit,
+    Permit,
+    Probe,
+    Probed,
+    Ran,
+    Recorded,
+    Report,
+    Run,
+)
 
 _CANCEL_S_MAX = 0.2
 """How long a worker may take to acknowledge that a run is cancelled, before it is killed."""
 
 Committer = Callable[[Commit], Awaitable[None]]
 """Writes what a worker asks for to the journal, fenced; raises as `mft.transfers.journal.Journal.commit` does."""
+
+
+_PROBE_LATE_S = 2.0
+"""How much longer than a probe's own limit its answer may take: a worker's loop is busy at times."""
 
 
 class _Running:
@@ -40,6 +58,8 @@ class OutboundPool:
         self._running: dict[int, _Running] = {}
         self._configure: Configure | None = None
         self._commits: asyncio.Queue[tuple[_Running, Commit]] = asyncio.Queue()
+        self._probes: dict[int, tuple[Worker, asyncio.Future[tuple[str, ...]]]] = {}
+        self._probe_numbers = itertools.count(1)
         self._present = Latest(0)
         self._renewed = 0.0
 
@@ -74,6 +94,20 @@ class OutboundPool:
             running.is_over = True
             self._running.pop(order.run, None)
 
+    async def probe(self, locations: Sequence[str], limit_s: float) -> frozenset[str]:
+        """Have a worker try which of the locations can be reached from here. None, where it gives no answer in time."""
+        number, answer = next(self._probe_numbers), asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(limit_s + _PROBE_LATE_S):
+                worker = await self._least_busy()
+                self._probes[number] = (worker, answer)
+                worker.send(Probe(probe=number, locations=tuple(locations), limit_s=limit_s))
+                return frozenset(await answer)
+        except TimeoutError:
+            return frozenset()
+        finally:
+            self._probes.pop(number, None)
+
     def permit(self, deadline: float) -> None:
         """Tell the workers of a renewed lease: their terms now last until `deadline`."""
         self._renewed = deadline
@@ -107,6 +141,9 @@ class OutboundPool:
             case Ran(run=run):
                 if (running := self._running.get(run)) and not running.result.done():
                     running.result.set_result(report)
+            case Probed(probe=number, reachable=reachable):
+                if (probe := self._probes.get(number)) and not probe[1].done():
+                    probe[1].set_result(reachable)
             case Configured():
                 pass
             case _:
@@ -116,6 +153,9 @@ class OutboundPool:
         """Forget a worker; its runs fail and are made again by the journal."""
         self._workers.pop(worker.number, None)
         self._present.set(len(self._workers))
+        for prober, answer in self._probes.values():
+            if prober is worker and not answer.done():
+                answer.set_result(())
         for running in self._running.values():
             if running.worker is worker and not running.result.done():
                 running.result.set_exception(Unavailable("the worker that made this run died"))

@@ -10,6 +10,9 @@
     nodes/<name>/ack                    which version it runs, and why not the newest
     controllers/<name> °                which controllers run
     elect/<leader group>/<lease> °      candidates
+    probe/<leader group>/ask °          a leader asks who reaches its partners
+    probe/<leader group>/answers/<node> °   who reaches which
+    probe/<leader group>/last °         why a leader gave way, for as long as it is not to happen again
     journal/<transfer>/<delivery>       deliveries on their way
     ledger/<transfer>/<hash of path>    files already delivered from flows that keep their source
     steer/<transfer>                    paused by an operator: by whom, since when, why
@@ -41,6 +44,7 @@ class Keys:
         self.nodes = f"{self.prefix}nodes/"
         self.controllers = f"{self.prefix}controllers/"
         self.elections = f"{self.prefix}elect/"
+        self.probes = f"{self.prefix}probe/"
         self.journals = f"{self.prefix}journal/"
         self.ledgers = f"{self.prefix}ledger/"
         self.steers = f"{self.prefix}steer/"
@@ -76,6 +80,26 @@ class Keys:
     def candidate(self, leader_group: str, lease: int) -> str:
         """Name one candidate's key: the lease in hexadecimal, as etcd's own recipe does."""
         return f"{self.election(leader_group)}{lease:x}"
+
+    def probe(self, leader_group: str) -> str:
+        """Name the prefix of what candidates of a leader group ask each other about its partners."""
+        return f"{self.probes}{part(leader_group)}/"
+
+    def probe_ask(self, leader_group: str) -> str:
+        """Name the leased key in which a leader asks who reaches the partners."""
+        return f"{self.probe(leader_group)}ask"
+
+    def probe_answers(self, leader_group: str) -> str:
+        """Name the prefix of the answers."""
+        return f"{self.probe(leader_group)}answers/"
+
+    def probe_answer(self, leader_group: str, node: str) -> str:
+        """Name the leased key in which one candidate answers."""
+        return f"{self.probe_answers(leader_group)}{part(node)}"
+
+    def probe_last(self, leader_group: str) -> str:
+        """Name the key that says why a leader gave way; its lease ends when that may happen again."""
+        return f"{self.probe(leader_group)}last"
 
     def journal(self, transfer: str) -> str:
         """Name the prefix of a transfer's records."""

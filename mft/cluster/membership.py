@@ -3,6 +3,7 @@
 nodes/<name>/alive   leased: gone a TTL after the instance
 nodes/<name>/ack     not leased: which config version it has, also while it is away
 elect/<group>/<id>   leased: a candidate for a group's leadership
+probe/<group>/…      leased: who of the candidates reaches which of the group's partners
 """
 
 from __future__ import annotations
@@ -56,7 +57,37 @@ class Candidate(Struct, frozen=True, kw_only=True):
     boot: str
 
 
-def encode(value: Alive | Ack | Candidate) -> bytes:
+class Ask(Struct, frozen=True, kw_only=True):
+    """Value of `probe/<group>/ask`: the leader asks all candidates to try these locations."""
+
+    id: str
+    """Random; answers repeat it."""
+    by: str
+    locations: tuple[str, ...]
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """Value of `probe/<group>/answers/<node>`."""
+
+    id: str
+    """Of the ask."""
+    reachable: tuple[str, ...]
+
+
+class Yielded(Struct, frozen=True, kw_only=True):
+    """Value of `probe/<group>/last`: a leader gave way, because others reach more of the group's partners.
+
+    While it stands no leader of the group gives way again, and at elections those that reach more are better.
+    """
+
+    by: str
+    to: str
+    reason: str
+    reached: dict[str, int]
+    """Candidate → how many of the group's partners it reached."""
+
+
+def encode(value: Alive | Ack | Candidate | Ask | Answer | Yielded) -> bytes:
     """Encode for etcd."""
     return json.encode(value)
 
@@ -64,3 +95,6 @@ def encode(value: Alive | Ack | Candidate) -> bytes:
 decode_alive = json.Decoder(Alive).decode
 decode_ack = json.Decoder(Ack).decode
 decode_candidate = json.Decoder(Candidate).decode
+decode_ask = json.Decoder(Ask).decode
+decode_answer = json.Decoder(Answer).decode
+decode_yielded = json.Decoder(Yielded).decode

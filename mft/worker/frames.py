@@ -96,6 +96,14 @@ class Cancel(Frame, frozen=True, kw_only=True):
     run: int
 
 
+class Probe(Frame, frozen=True, kw_only=True):
+    """Try whether these locations can be reached from here, on connections of their own; answered by `Probed`."""
+
+    probe: int
+    locations: tuple[str, ...]
+    limit_s: float
+
+
 class Recorded(Frame, frozen=True, kw_only=True):
     """Answer to `Record…`: committed, or why not. After `lost` the run must end without another effect."""
 
@@ -159,6 +167,34 @@ class Emit(Frame, frozen=True, kw_only=True):
     """Wall clock, seconds since 1970."""
 
 
+class Probed(Frame, frozen=True, kw_only=True):
+    """Answer to `Probe`: what could be reached within its limit."""
+
+    probe: int
+    reachable: tuple[str, ...]
+
+
+class FileProgress(Struct, frozen=True, array_like=True):
+    """How far one file is."""
+
+    delivery: str
+    name: str
+    bytes_done: int
+    size_bytes: int
+
+
+class Progress(Frame, frozen=True, kw_only=True):
+    """How far a run is, for whoever looks; only the newest counts."""
+
+    run: int
+    delivered: int
+    failed: int
+    bytes_done: int
+    """Of files that are done and of those on their way."""
+    files: tuple[FileProgress, ...] = ()
+    """Those on their way that are large or slow."""
+
+
 class Ran(Frame, frozen=True, kw_only=True):
     """The run is over. With `error` it could not go on; what is open stays in the journal."""
 
@@ -175,8 +211,8 @@ class Ran(Frame, frozen=True, kw_only=True):
     cancelled: bool = False
 
 
-Order = Configure | Listen | Unlisten | Accept | Permit | Run | Cancel | Recorded | Ping | Drain
-Report = Ready | Pong | Configured | Load | Commit | Emit | Ran
+Order = Configure | Listen | Unlisten | Accept | Permit | Run | Cancel | Probe | Recorded | Ping | Drain
+Report = Ready | Pong | Configured | Load | Commit | Emit | Progress | Ran | Probed
 
 Incoming = TypeVar("Incoming")
 

@@ -32,6 +32,8 @@ from mft.worker.frames import (
     Order,
     Ping,
     Pong,
+    Probe,
+    Probed,
     Ran,
     Ready,
     Recorded,
@@ -40,6 +42,8 @@ from mft.worker.frames import (
 from mft.worker.frames import (
     Permit as PermitFrame,
 )
+from mft.worker.progress import RunProgress
+from mft.worker.probing import reachable
 
 EXIT_DEADLINE = 70
 """Exit status of a worker whose term ended while its agent was silent."""
@@ -87,11 +91,12 @@ class OutboundWorker:
 
     def __init__(self, channel: Channel[Order]) -> None:
         self._channel = channel
-        self._node = ""
+        self._node, self._version = "", 0
         self._config: Latest[Config] = Latest(Config())
         self._pool = RemotePool()
         self._runs: dict[int, tuple[asyncio.Task[None], FrameJournal, Run, Permit]] = {}
         self._stability: dict[str, Stability] = {}
+        self._probes: set[asyncio.Task[None]] = set()
         self._seqs = itertools.count()
 
     async def serve(self) -> None:
@@ -101,7 +106,7 @@ class OutboundWorker:
             async with asyncio.TaskGroup() as tasks:
                 watchdog = tasks.create_task(self._watch_deadlines(), name="deadlines")
                 await self._follow_orders(tasks)
-                await cancel_and_wait(watchdog, *(run[0] for run in self._runs.values()))
+                await cancel_and_wait(watchdog, *self._probes, *(run[0] for run in self._runs.values()))
         finally:
             await self._pool.close()
 
@@ -109,7 +114,7 @@ class OutboundWorker:
         while (order := await self._channel.receive()) is not None:
             match order:
                 case Configure(node=node, version=version, config=config):
-                    self._node = node
+                    self._node, self._version = node, version
                     self._config.set(msgspec.msgpack.decode(config, type=Config))
                     self._channel.send(Configured(version=version))
                 case Run():
@@ -118,6 +123,10 @@ class OutboundWorker:
                     self._extend(group, deadline)
                 case Cancel(run=run) if run in self._runs:
                     self._runs[run][0].cancel()
+                case Probe(probe=number):
+                    probe = tasks.create_task(self._probe(order, tasks), name=f"probe:{number}")
+                    self._probes.add(probe)
+                    probe.add_done_callback(self._probes.discard)
                 case Recorded():
                     for _, journal, _, _ in self._runs.values():
                         journal.answer(order)
@@ -127,6 +136,10 @@ class OutboundWorker:
                     return
                 case _:
                     pass  # Of a run that is over, or for the other kind of worker.
+
+    async def _probe(self, order: Probe, tasks: asyncio.TaskGroup) -> None:
+        found = await reachable(self._config.value, order.locations, order.limit_s, tasks)
+        self._send(Probed(probe=order.probe, reachable=found))
 
     def _begin(self, order: Run, tasks: asyncio.TaskGroup) -> None:
         journal = FrameJournal(self._channel, order.run, self._seqs)
@@ -190,10 +203,12 @@ class OutboundWorker:
             term=Term(order.incarnation, order.create_revision),
             run=order.run,
             node=self._node,
+            version=self._version,
             permit=permit,
             journal=journal,
             emit=self._emit,
             ledger=order.ledger,
+            progress=RunProgress(order.run, self._send, lambda: (tally.delivered, tally.failed)),
         )
         try:
             await run_pass(context, order.records, self._stable(order.transfer), tally, sweep=order.sweep)

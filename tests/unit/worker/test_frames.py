@@ -26,6 +26,7 @@ ORDERS: tuple[frames.Frame, ...] = (
         sweep=True,
     ),
     frames.Cancel(run=1),
+    frames.Probe(probe=1, locations=("a", "b"), limit_s=10.0),
     frames.Recorded(seq=1, error="why", lost=True),
     frames.Drain(drain_s=2.0),
 )
@@ -35,6 +36,7 @@ REPORTS: tuple[frames.Frame, ...] = (
     frames.Load(sessions=3),
     frames.Commit(seq=1, run=2, puts={"d": RECORD}, forgets=("e",)),
     frames.Emit(event=1, fields={"a": 1, "b": "ü", "c": None, "d": [1.5]}, at=1.25),
+    frames.Probed(probe=1, reachable=("a",)),
     frames.Ran(run=1, delivered=2, failed=3, error="why", cancelled=True),
 )
 
