@@ -14,6 +14,7 @@ from mft.model.check_files import check_files
 from mft.model.check_leader_groups import check_leader_groups, warn_leader_groups
 from mft.model.check_locations import check_locations, warn_locations
 from mft.model.check_nodes import check_nodes
+from mft.model.check_starts import check_starts
 from mft.model.check_values import (
     KEPT,
     absolute_problem,
@@ -192,4 +193,5 @@ _RULES: tuple[Callable[[Config], Iterator[Problem]], ...] = (
     _variables,
     check_files,
     check_leader_groups,
+    check_starts,
 )

@@ -25,15 +25,18 @@ class StartSpec(Spec, frozen=True, kw_only=True):
     machines write to tells nothing, so the folder is polled as well."""
     cron: tuple[str, ...] = ()
     """Times of five fields (minute, hour, day, month, weekday), for example `0 6 * * mon-fri`, in `time_zone`. A time
-    that the change to summer time leaves out happens right after it; one that comes twice happens once."""
+    that the change to summer time leaves out happens right after it; one that comes twice happens once. With `*` as
+    hour (also `*/2`) the hours are those of the clock: one left out does not happen, one that comes twice does so
+    twice."""
     windows: tuple[str, ...] = ()
     """When it may run, for example `mon-fri 08:00-18:00` or `22:00-06:00`; none: always. Outside of them nothing is
-    begun, and what is begun is finished."""
+    begun, what is begun is finished, and times of `cron` do not count."""
     time_zone: str = "UTC"
     """IANA name, for example `Europe/Berlin`."""
     calendars: tuple[str, ...] = ()
-    """Calendars on whose days neither `cron` starts nor a window opens."""
+    """Calendars on whose days neither `cron` starts nor a window opens. Without windows each day is one."""
     after: tuple[str, ...] = ()
-    """Transfers of the same leader group: run after a pass of one of them has delivered something."""
+    """Transfers of the same leader group: run after a pass of one of them has delivered something, and once when
+    another instance has taken over, because it cannot know that."""
     missed: Literal["run-once", "skip", "catch-up"] = "run-once"
     """What to do with times of `cron` that fell into an outage: one run for all of them, none, or one for each."""

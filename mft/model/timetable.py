@@ -1,0 +1,92 @@
+"""When a transfer may and should start, as its `start` table says. Pure; times are seconds since 1970."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from mft.model.cron import next_slot
+from mft.model.starts import CalendarSpec, StartSpec
+from mft.model.windows import Windows, next_open, windows_of
+
+SLOTS_LOOKED_AT_MAX = 10_000
+"""Slots of one outage that are counted; of more the oldest are as if they had never been."""
+
+
+class Slots(NamedTuple):
+    """Slots that are due."""
+
+    first: float
+    last: float
+    total: int
+
+
+class Timetable(NamedTuple):
+    """The `start` table of one transfer, read."""
+
+    cron: tuple[str, ...]
+    zone: ZoneInfo
+    windows: Windows
+    polls: bool
+    mark: str
+    """Differs where times differ: what was missed under other times was not missed under these."""
+
+    def is_open(self, now: float) -> bool:
+        """Say whether something may begin."""
+        return self.windows.is_always or self.windows.is_open(_moment(now))
+
+    def opens(self, now: float) -> float | None:
+        """Say from when on something may begin; None: never."""
+        return _seconds(next_open(self.windows, _moment(now)))
+
+    def closes(self, now: float) -> float | None:
+        """Say until when something may begin; None: without end, or nothing may now."""
+        return None if self.windows.is_always else _seconds(self.windows.closes(_moment(now)))
+
+    def next_slot(self, after: float) -> float | None:
+        """Say when `cron` starts next after `after`, on a day and at a time at which it may."""
+        moment = _moment(after)
+        for _ in range(SLOTS_LOOKED_AT_MAX):
+            slot = next_slot(self.cron, self.zone, moment)
+            if slot is None or self.windows.is_always or self.windows.is_open(slot):
+                return _seconds(slot)
+            # Between two openings there is nothing to look at.
+            opens = self.windows.opens(slot)
+            if opens is None:
+                return None
+            moment = max(slot, datetime.fromtimestamp(opens.timestamp() - 1, UTC))
+        return None
+
+    def due(self, after: float, now: float) -> Slots | None:
+        """Give the slots after `after` that have come by `now`."""
+        total, first, last = 0, 0.0, after
+        while total < SLOTS_LOOKED_AT_MAX:
+            slot = self.next_slot(last)
+            if slot is None or slot > now:
+                break
+            first, last, total = first or slot, slot, total + 1
+        return Slots(first, last, total) if total else None
+
+
+def timetable_of(start: StartSpec, calendars: Mapping[str, CalendarSpec]) -> Timetable:
+    """Read a `start` table that has been checked."""
+    zone = ZoneInfo(start.time_zone)
+    days = {id: calendars[id].days for id in start.calendars}
+    polls = not (start.cron or start.after) if start.poll is None else start.poll
+    told = msgspec.json.encode([start.cron, start.windows, start.time_zone, days])
+    return Timetable(
+        start.cron, zone, windows_of(start.windows, days, zone), polls, hashlib.sha256(told).hexdigest()[:12]
+    )
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _seconds(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()
