@@ -10,6 +10,8 @@ supervisor.py     keeps worker processes alive
 inbound_pool.py   the inbound workers, their listeners and their share of the sessions
 outbound_pool.py  the outbound workers and the runs they make
 leading.py        candidacy: one dispatcher for each leader group that this instance may lead
+link.py           the streams to the controllers: events and progress up, requests down
+link_requests.py  what controllers ask, answered
 presence.py       what this instance says of itself in etcd: alive, ack
 health.py         liveness and readiness for load balancers and supervisors
 """

@@ -19,6 +19,8 @@ from mft.agent.follower import Follower
 from mft.agent.health import Health
 from mft.agent.inbound_pool import InboundPool
 from mft.agent.leading import Leading
+from mft.agent.link import Link, Self
+from mft.agent.link_requests import LinkRequests, told
 from mft.agent.options import AgentOptions
 from mft.agent.outbound_pool import OutboundPool
 from mft.agent.presence import Presence
@@ -38,6 +40,7 @@ from mft.etcd.election import Election
 from mft.etcd.keeper import LeaseKeeper
 from mft.events import catalogue
 from mft.events.bus import Bus
+from mft.events.spool import Spool
 from mft.model.config import Config
 from mft.model.services import ServiceSpec
 from mft.transfers.dispatcher import Dispatcher
@@ -59,18 +62,27 @@ class Agent:
         self._keys = Keys(options.cluster)
         self._etcd = EtcdClient(options.etcd.endpoints, tls=options.etcd.tls())
         self._keeper = LeaseKeeper(self._etcd.leases, options.lease_ttl_s)
-        self._bus = Bus(instance=options.name)
+        self._spool = Spool(Path(options.data) / "events")
+        self._bus = Bus(instance=options.name, tap=self._spool.put)
         self._inbound_wanted = Latest(0)
         self._outbound_wanted = Latest(0)
         self._services: Latest[Mapping[str, ServiceSpec]] = Latest({})
         self._worker_problems: Latest[Mapping[str, str]] = Latest({})
         self._inbound = InboundPool(self._pass_on, self._worker_problems.set)
-        self._outbound = OutboundPool(self._pass_on)
+        self._outbound = OutboundPool(self._pass_on, self._spool.written)
         self._reconciler = Reconciler(self._services, self._inbound, self._bus.emit)
         self._config: Latest[Config] = Latest(Config())
         self._follower: Follower | None = None
         self._leading = Leading(
             self._config, self._outbound, self._outbound_wanted, options.outbound_workers, self._dispatcher
+        )
+        self._link = Link(
+            Self(options.name, options.role, self._boot, self._program, Path(options.data)),
+            self._etcd,
+            self._keys,
+            self._spool,
+            requests=LinkRequests(self._leading.leaders, self._leading.leader_of),
+            progress=lambda: told(self._outbound.progress()),
         )
         self._log = structlog.get_logger()
 
@@ -81,7 +93,9 @@ class Agent:
             Invalid: an option cannot be used; starting again would not help.
         """
         self._bus.emit(catalogue.INSTANCE_STARTED, {"role": self._options.role, "program": self._program})
+        await self._spool.open()
         async with self._etcd, asyncio.TaskGroup() as tasks:
+            spool = tasks.create_task(self._spool.run(self._tell_lost), name="event-spool")
             bus = tasks.create_task(self._bus.run(), name="bus")
             inbound = tasks.create_task(self._supervise_inbound(), name="inbound-workers")
             outbound = tasks.create_task(self._supervise_outbound(), name="outbound-workers")
@@ -96,7 +110,9 @@ class Agent:
             await self._give_lease_back(lease)
             self._bus.emit(catalogue.INSTANCE_STOPPED, {})
             await self._bus.flush(limit_s=2.0)
-            await cancel_and_wait(bus)
+            await self._spool.written()
+            await cancel_and_wait(bus, spool)
+        self._spool.close()
 
     async def _work(self) -> None:
         """Everything that stops first: following, listening, leading."""
@@ -119,6 +135,7 @@ class Agent:
                 "commits": self._outbound.serve_commits(),
                 "retire": self._retire_inbound(),
                 "leading": self._leading.run(),
+                "link": self._link.run(pinned.trust()),
             }.items():
                 tasks.create_task(work, name=name)
 
@@ -267,9 +284,13 @@ class Agent:
             "version": version,
             "problems": problems,
             "etcd": "connected" if self._keeper.state.value.lease_id else "degraded",
+            "controllers": sorted(self._link.attached.value),
             "leads": sorted(group for group, leads in self._leading.groups.items() if leads),
             "sessions": self._inbound.sessions,
         }
+
+    def _tell_lost(self, count: int) -> None:
+        self._bus.emit(catalogue.EVENTS_LOST, {"component": "controllers", "count": count})
 
     def _pass_on(self, frame: frames.Emit) -> None:
         self._bus.emit(frame.event, frame.fields, at=frame.at)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from mft.agent.outbound_pool import OutboundPool
 from mft.aio import Latest, cancel_and_wait
+from mft.errors import Conflict, NotFound
 from mft.model.config import Config
 from mft.model.delivery import Kept, Record, Term
+from mft.model.transfers import leader_group_of
 from mft.transfers.dispatcher import Commit, Dispatcher, groups_of
 from mft.worker import frames
 
@@ -37,6 +40,25 @@ class Leading:
     def groups(self) -> Mapping[str, bool]:
         """Leader group → whether this instance leads it now."""
         return {group: dispatcher.leads.value is not None for group, dispatcher in self._dispatchers.items()}
+
+    def leaders(self) -> tuple[Any, ...]:
+        """Give the dispatchers of all groups that this instance leads now."""
+        return tuple(one for one in self._dispatchers.values() if one.leads.value is not None)
+
+    def leader_of(self, transfer: str) -> Any:
+        """Give the dispatcher that runs this transfer.
+
+        Raises:
+            NotFound: the config that is in use here has no such transfer.
+            Conflict: this instance does not lead its group now.
+        """
+        spec = self._config.value.transfers.get(transfer)
+        if spec is None:
+            raise NotFound(f"the config in use on the leader has no transfer {transfer}")
+        dispatcher = self._dispatchers.get(leader_group_of(transfer, spec))
+        if dispatcher is None or dispatcher.leads.value is None:
+            raise Conflict(f"the instance that was asked does not lead transfer {transfer} any more: ask again")
+        return dispatcher
 
     async def run(self) -> None:
         """Stand for every group of the config that this instance may lead; until cancelled, and then resign."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -20,6 +22,7 @@ from mft.worker.frames import (
     Permit,
     Probe,
     Probed,
+    Progress,
     Ran,
     Recorded,
     Report,
@@ -47,13 +50,33 @@ class _Running:
         self.result: asyncio.Future[Ran] = asyncio.get_running_loop().create_future()
         self.is_over = False
         """Whether nothing more is written for it: the next run may have begun from what the journal said until then."""
+        self.began = time.time()
+        self.progress: Progress | None = None
+        """How far it is; None until the worker has told."""
+
+
+class UnderWay(NamedTuple):
+    """One run under way."""
+
+    order: Run
+    began: float
+    """Seconds since 1970."""
+    progress: Progress | None
+    """The newest that its worker told; None: nothing yet."""
+
+
+async def _at_once() -> None:
+    """Wait for nothing."""
 
 
 class OutboundPool:
-    """Owner of the outbound workers."""
+    """Owner of the outbound workers. `before_forget` is awaited before a record is removed from the journal."""
 
-    def __init__(self, emit: Callable[[Emit], None]) -> None:
+    def __init__(
+        self, emit: Callable[[Emit], None], before_forget: Callable[[], Awaitable[None]] = _at_once
+    ) -> None:
         self._emit = emit
+        self._before_forget = before_forget
         self._workers: dict[int, Worker] = {}
         self._running: dict[int, _Running] = {}
         self._configure: Configure | None = None
@@ -67,6 +90,10 @@ class OutboundPool:
     def runs(self) -> int:
         """Runs under way."""
         return len(self._running)
+
+    def progress(self) -> tuple[UnderWay, ...]:
+        """Say of each run under way how far it is."""
+        return tuple(UnderWay(one.order, one.began, one.progress) for one in self._running.values())
 
     def configure(self, frame: Configure) -> None:
         """Use this config from the next run on."""
@@ -138,6 +165,9 @@ class OutboundPool:
                     self._commits.put_nowait((running, report))
                 else:
                     worker.send(Recorded(seq=report.seq, error="the run is over", lost=True))
+            case Progress(run=run):
+                if running := self._running.get(run):
+                    running.progress = report
             case Ran(run=run):
                 if (running := self._running.get(run)) and not running.result.done():
                     running.result.set_result(report)
@@ -181,6 +211,9 @@ class OutboundPool:
 
     async def _commit(self, running: _Running, commit: Commit) -> None:
         try:
+            if commit.forgets:
+                # Its event was told before. Without the record nobody would tell of the delivery again.
+                await self._before_forget()
             if running.is_over:
                 raise LeadershipLost("the run is over")
             await running.commit(commit)

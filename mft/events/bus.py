@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -30,13 +30,24 @@ _BEFORE_CONFIG_EVENTS_MAX = 1000
 """Events kept from before the first config says who wants them: the start itself is worth logging."""
 
 
+def _nowhere(event: Event) -> None:
+    """Take no event."""
+
+
 class Bus:
     """The one place where events of an instance come together."""
 
     def __init__(
-        self, instance: str, *, queue_events_max: int = QUEUE_EVENTS_MAX, handle_s_max: float = HANDLE_S_MAX
+        self,
+        instance: str,
+        *,
+        queue_events_max: int = QUEUE_EVENTS_MAX,
+        handle_s_max: float = HANDLE_S_MAX,
+        tap: Callable[[Event], None] = _nowhere,
     ) -> None:
+        """`tap` is given every event too, whatever the config wants; it never waits."""
         self._instance = instance
+        self._tap = tap
         self._queue_events_max = queue_events_max
         self._handle_s_max = handle_s_max
         self._wanted: Latest[Mapping[str, EventHandlerSpec]] = Latest({})
@@ -57,6 +68,7 @@ class Bus:
             text=text_of(id, fields),
             fields=fields,
         )
+        self._tap(event)
         if not self._is_configured:
             self._early.append(event)
         for queue in self._queues.values():

@@ -208,6 +208,9 @@ class Ran(Frame, frozen=True, kw_only=True):
     """Class of `error` (`mft.transfers.failures`): transient, partner, credentials, file or configuration."""
     location: str = ""
     """Location at which the error happened, where that is known."""
+    wait_s: float = 0.0
+    """Seconds after which another pass has something to do, whatever the schedule says: a file that failed is due, or
+    may have become stable. 0: nothing is known to wait."""
     cancelled: bool = False
 
 

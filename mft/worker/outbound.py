@@ -42,8 +42,8 @@ from mft.worker.frames import (
 from mft.worker.frames import (
     Permit as PermitFrame,
 )
-from mft.worker.progress import RunProgress
 from mft.worker.probing import reachable
+from mft.worker.progress import RunProgress
 
 EXIT_DEADLINE = 70
 """Exit status of a worker whose term ended while its agent was silent."""
