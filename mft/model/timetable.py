@@ -14,8 +14,9 @@ from mft.model.cron import next_slot
 from mft.model.starts import CalendarSpec, StartSpec
 from mft.model.windows import Windows, next_open, windows_of
 
-SLOTS_LOOKED_AT_MAX = 10_000
-"""Slots of one outage that are counted; of more the oldest are as if they had never been."""
+SLOTS_COUNTED_MAX = 1000
+"""Slots of one outage that are counted. Of more, which takes an outage of weeks or a slot each minute, the newest ones
+are passed over without being counted: nobody waits while they are."""
 
 
 class Slots(NamedTuple):
@@ -51,7 +52,7 @@ class Timetable(NamedTuple):
     def next_slot(self, after: float) -> float | None:
         """Say when `cron` starts next after `after`, on a day and at a time at which it may."""
         moment = _moment(after)
-        for _ in range(SLOTS_LOOKED_AT_MAX):
+        for _ in range(SLOTS_COUNTED_MAX):
             slot = next_slot(self.cron, self.zone, moment)
             if slot is None or self.windows.is_always or self.windows.is_open(slot):
                 return _seconds(slot)
@@ -62,14 +63,16 @@ class Timetable(NamedTuple):
             moment = max(slot, datetime.fromtimestamp(opens.timestamp() - 1, UTC))
         return None
 
-    def due(self, after: float, now: float) -> Slots | None:
-        """Give the slots after `after` that have come by `now`."""
+    def due(self, after: float, now: float, most: int = SLOTS_COUNTED_MAX) -> Slots | None:
+        """Give the slots after `after` that have come by `now`, or the `most` first of them."""
         total, first, last = 0, 0.0, after
-        while total < SLOTS_LOOKED_AT_MAX:
+        while total < most:
             slot = self.next_slot(last)
             if slot is None or slot > now:
                 break
             first, last, total = first or slot, slot, total + 1
+        if total == SLOTS_COUNTED_MAX:
+            last = now
         return Slots(first, last, total) if total else None
 
 

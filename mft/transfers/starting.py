@@ -1,0 +1,178 @@
+"""Whether a transfer makes a pass now, and for which times of its schedule. Pure: clocks are arguments.
+
+Two clocks: schedules are on the wall's (seconds since 1970), waits on CLOCK_BOOTTIME, which no correction moves.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from mft.model.timetable import Slots, Timetable
+from mft.transfers.steering import TransferState
+
+LATE_S = 60.0
+"""A slot that is started so many seconds after its time is late: that is no busy moment, but an outage."""
+
+NEVER = float("inf")
+_WALL_S_MAX = 60.0
+"""Longest wait for a time on the wall's clock, which may be set in the meantime."""
+
+Missed = Literal["run-once", "skip", "catch-up"]
+
+
+class Clock(NamedTuple):
+    """Now, on both clocks."""
+
+    wall: float
+    boot: float
+
+
+class SlotState(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How far a schedule is: value of `schedule/<transfer>`, written before a slot is begun and after it is finished.
+
+    So a leader that takes over knows of each slot whether it was begun and whether it was finished: none is lost and
+    none is begun twice; one that was begun and not finished is gone on with.
+    """
+
+    slot: float = 0.0
+    """The last slot that was begun or passed over; 0: there is no schedule."""
+    open: bool = False
+    """Whether it is not finished yet."""
+    missed: int = 0
+    """Slots that had no run of their own."""
+    mark: str = ""
+    """Of the timetable that it belongs to."""
+    period: float = 0.0
+    """Begin of the period in which `files` are counted; 0: nothing is expected."""
+    files: int = 0
+    """Files that were delivered in it."""
+
+
+class Wishes(Struct, frozen=True, kw_only=True):
+    """What a transfer has before it, in the memory of its leader. Times are on CLOCK_BOOTTIME."""
+
+    asked: bool = False
+    """An operator wants a pass now, whatever the windows say."""
+    poll_at: float = NEVER
+    """When to look by the poll's interval; never, if the transfer does not poll."""
+    look_at: float = NEVER
+    """When to look for another reason."""
+    looks: int = 0
+    """Looks that are still to be made for what started it: a young file needs a second one to be seen as stable."""
+    retry_at: float = 0.0
+    failures: int = 0
+    """Passes in a row that failed as a whole."""
+    files_failed: int = 0
+    """Passes in a row in which files failed."""
+    paused: bool = False
+    has_open: bool = False
+    """Whether deliveries that were begun are not finished."""
+
+    @property
+    def due_at(self) -> float:
+        """When it looks next, while nothing fails."""
+        return min(self.look_at, self.poll_at)
+
+
+class Decision(NamedTuple):
+    """What to do now."""
+
+    make: Literal["pass", "finish", "nothing"]
+    """`finish`: a pass that takes nothing new."""
+    state: TransferState
+    wait_s: float = 0.0
+    """If nothing: how long, unless something changes."""
+    came: bool = False
+    """Whether that is for slots that have come: `begin` says what becomes of them."""
+
+
+def decide(times: Timetable, slot: SlotState, next_slot: float | None, wishes: Wishes, now: Clock) -> Decision:
+    """Say what a transfer does now. `next_slot` is the timetable's first one after `slot.slot`."""
+    calm: TransferState = "waiting" if wishes.failures or wishes.files_failed else "idle"
+    if wishes.paused:
+        return Decision("nothing", "paused", NEVER)
+    if wishes.asked:
+        return Decision("pass", "running")
+    if wishes.failures and now.boot < wishes.retry_at:
+        return Decision("nothing", calm, wishes.retry_at - now.boot)
+    if not times.is_open(now.wall):
+        return _outside(times, wishes, now)
+    came = not slot.open and next_slot is not None and next_slot <= now.wall
+    if came or wishes.failures or wishes.due_at <= now.boot:
+        return Decision("pass", "running", came=came)
+    wall_s = NEVER if next_slot is None or slot.open else min(next_slot - now.wall, _WALL_S_MAX)
+    return Decision("nothing", calm, min(wishes.due_at - now.boot, wall_s))
+
+
+def _outside(times: Timetable, wishes: Wishes, now: Clock) -> Decision:
+    """While no window is open: nothing is begun, and what is begun is finished."""
+    if wishes.has_open:
+        due = now.boot if wishes.failures else wishes.due_at
+        if due <= now.boot:
+            return Decision("finish", "running")
+        return Decision("nothing", "outside-window", min(due - now.boot, _WALL_S_MAX))
+    opens = times.opens(now.wall)
+    wait_s = _WALL_S_MAX if opens is None else min(opens - now.wall, _WALL_S_MAX)
+    return Decision("nothing", "outside-window", wait_s)
+
+
+def next_pass_at(next_slot: float | None, times: Timetable, wishes: Wishes, now: Clock) -> float | None:
+    """Say for people when the next pass is due, on the wall's clock; None: not by itself."""
+    if wishes.paused:
+        return None
+    due = wishes.retry_at if wishes.failures else wishes.due_at
+    at = min(now.wall + max(0.0, due - now.boot), NEVER if next_slot is None else next_slot)
+    if not times.is_open(now.wall) and not wishes.has_open:
+        at = max(at, times.opens(now.wall) or NEVER)
+    return at if at < NEVER else None
+
+
+class Begun(NamedTuple):
+    """What becomes of slots that have come."""
+
+    state: SlotState
+    runs: bool
+    """Whether a pass is made for them now."""
+    at: float
+    """The slot that is run, or the last one passed over."""
+    late: bool
+    """Whether people should know: it is run late, or slots are passed over."""
+    passed_over: int
+    """Slots that have no run of their own."""
+
+
+def begin(state: SlotState, slots: Slots, missed: Missed, now: float) -> Begun:
+    """Apply the policy to slots that have come: run one now, or none."""
+    if missed == "catch-up":
+        noted = replace(state, slot=slots.first, open=True)
+        return Begun(noted, True, slots.first, now - slots.first > LATE_S, 0)
+    late = now - slots.last > LATE_S
+    runs = missed == "run-once" or not late
+    passed_over = slots.total - runs
+    noted = replace(state, slot=slots.last, open=runs, missed=state.missed + passed_over)
+    return Begun(noted, runs, slots.last, late or passed_over > 0, passed_over)
+
+
+def scheduled(state: SlotState, times: Timetable, now: float) -> SlotState:
+    """Give the state under this timetable: one that has just been set begins now, with nothing missed."""
+    mark = times.mark if times.cron else ""
+    if state.mark == mark:
+        return state
+    return replace(state, slot=now if mark else 0.0, open=False, missed=0, mark=mark)
+
+
+def first_wishes(times: Timetable, slot: SlotState, *, after: bool, notify: bool, has_open: bool, now: Clock) -> Wishes:
+    """Say what a transfer has before it when a leadership, or the transfer, begins.
+
+    What was begun is gone on with; who waits for others, or for a notification, may have missed one.
+    """
+    looks_now = slot.open or after or notify or has_open
+    return Wishes(
+        poll_at=now.boot if times.polls else NEVER,
+        look_at=now.boot if looks_now else NEVER,
+        looks=1 if looks_now else 0,
+        has_open=has_open,
+    )
