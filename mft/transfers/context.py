@@ -51,6 +51,8 @@ class Permit:
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
+        self.takes_new = True
+        """Whether new sources may be begun; else only what was begun is finished."""
 
     def check(self) -> None:
         """Call right before every outside effect.

@@ -152,6 +152,8 @@ async def _work(
             yield kept, None
         return
     async for entry in context.source.scan(folder):
+        if not context.permit.takes_new:
+            return
         if is_wanted(entry, context.spec) and _is_stable(stability, entry.name, entry, interval_s):
             context.permit.check()
             newly = await take(context.source, folder, entry, new_delivery(context.transfer, time.time()))
@@ -170,6 +172,8 @@ async def _kept(
     is_open = {record.name for record in records.values() if record.kept is not None}
     room = LEDGER_ENTRIES_MAX - len(ledger)
     async for entry in context.source.scan(context.spec.source_path):
+        if not context.permit.takes_new:
+            return
         if not is_wanted(entry, context.spec):
             continue
         known = ledger.pop(entry.name, None)

@@ -88,6 +88,14 @@ class Run(Frame, frozen=True, kw_only=True):
     """Kept source → as it was when it was delivered; empty where sources are removed."""
     sweep: bool = False
     """First remove temp files of earlier terms that no record names."""
+    finish: bool = False
+    """Take nothing new: only what was begun is finished."""
+
+
+class Finish(Frame, frozen=True, kw_only=True):
+    """Let this run take nothing new and end when what it has begun is finished."""
+
+    run: int
 
 
 class Cancel(Frame, frozen=True, kw_only=True):
@@ -214,7 +222,7 @@ class Ran(Frame, frozen=True, kw_only=True):
     cancelled: bool = False
 
 
-Order = Configure | Listen | Unlisten | Accept | Permit | Run | Cancel | Probe | Recorded | Ping | Drain
+Order = Configure | Listen | Unlisten | Accept | Permit | Run | Finish | Cancel | Probe | Recorded | Ping | Drain
 Report = Ready | Pong | Configured | Load | Commit | Emit | Progress | Ran | Probed
 
 Incoming = TypeVar("Incoming")

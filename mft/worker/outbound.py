@@ -28,6 +28,7 @@ from mft.worker.frames import (
     Configured,
     Drain,
     Emit,
+    Finish,
     Frame,
     Order,
     Ping,
@@ -121,6 +122,8 @@ class OutboundWorker:
                     self._begin(order, tasks)
                 case PermitFrame(group=group, deadline=deadline):
                     self._extend(group, deadline)
+                case Finish(run=run) if run in self._runs:
+                    self._runs[run][3].takes_new = False
                 case Cancel(run=run) if run in self._runs:
                     self._runs[run][0].cancel()
                 case Probe(probe=number):
@@ -144,6 +147,7 @@ class OutboundWorker:
     def _begin(self, order: Run, tasks: asyncio.TaskGroup) -> None:
         journal = FrameJournal(self._channel, order.run, self._seqs)
         permit = Permit(order.deadline)
+        permit.takes_new = not order.finish
         task = tasks.create_task(self._run(order, journal, permit), name=f"run:{order.transfer}:{order.run}")
         self._runs[order.run] = (task, journal, order, permit)
 
