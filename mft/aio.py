@@ -91,14 +91,20 @@ def is_only(group: BaseExceptionGroup[BaseException], *kinds: type[BaseException
     return group.split(kinds)[1] is None
 
 
-def give_way() -> None:
-    """Raise `CancelledError` if this task has been told to end.
-
-    For `except BaseExceptionGroup`: where a child failed at the moment at which the group was cancelled, the group
-    raises the child's error, and whoever tries again after errors would never end.
-    """
+def cancellations() -> int:
+    """Count how often this task was told to end; to be given to `give_way` later."""
     task = asyncio.current_task()
-    if task is not None and task.cancelling():
+    return task.cancelling() if task is not None else 0
+
+
+def give_way(since: int = 0) -> None:
+    """Raise `CancelledError` if this task was told to end, and more often than `since`.
+
+    For places where a cancellation can get lost, so that who tries again after errors would never end: a task group
+    whose child failed at the same moment raises the child's error; a call of grpc.aio that ended at the same moment
+    returns its outcome.
+    """
+    if cancellations() > since:
         raise asyncio.CancelledError
 
 

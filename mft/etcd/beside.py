@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 
-from mft.aio import give_way
+from mft.aio import cancellations, give_way
 
 
 @asynccontextmanager
@@ -15,6 +15,7 @@ async def beside(work: Coroutine[object, object, None], *, name: str) -> AsyncIt
 
     Errors come out as they are, not wrapped in a group, unless both sides failed.
     """
+    since = cancellations()
     try:
         async with asyncio.TaskGroup() as tasks:
             task = tasks.create_task(work, name=name)
@@ -23,7 +24,7 @@ async def beside(work: Coroutine[object, object, None], *, name: str) -> AsyncIt
             finally:
                 task.cancel()
     except BaseExceptionGroup as group:
-        give_way()
+        give_way(since)
         if len(group.exceptions) == 1:
             raise group.exceptions[0] from None
         raise

@@ -10,6 +10,7 @@ from typing import Final
 import grpc
 import grpc.aio
 
+from mft.aio import cancellations, give_way
 from mft.errors import Invalid, Problem
 from mft.etcd.wire import STATUS
 
@@ -112,9 +113,11 @@ async def connected(channel: grpc.aio.Channel, limit_s: float) -> bool:
 async def why_not_connected(channel: grpc.aio.Channel, limit_s: float) -> str:
     """Say why there is no connection: a channel's state does not, only a call that fails for it does."""
     probe = channel.unary_unary(STATUS.path, STATUS.request.SerializeToString, STATUS.answer.FromString)
+    since = cancellations()
     try:
         await probe(STATUS.request(), timeout=limit_s)
     except grpc.aio.AioRpcError as error:
+        give_way(since)
         if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             return "no answer"
         details: str = error.details() or error.code().name

@@ -10,6 +10,7 @@ from typing import Generic
 import grpc
 import grpc.aio
 
+from mft.aio import cancellations, give_way
 from mft.errors import MftError, Unavailable
 from mft.etcd.channel import connected, why_not_connected
 from mft.etcd.errors import Fault, classify, translate
@@ -35,11 +36,14 @@ class Stream(Generic[Q, A]):
 
     async def write(self, request: Q) -> None:
         """Send one message. Raises `Failed`."""
+        since = cancellations()
         try:
             await self._call.write(request)
         except grpc.aio.AioRpcError as error:
+            give_way(since)
             raise self._member.failed(error, self._doing) from error
         except asyncio.InvalidStateError as error:  # what grpc raises for a stream that has ended
+            give_way(since)
             raise self._member.ended(self._doing, "the stream has ended") from error
 
     async def read(self) -> A:
@@ -47,10 +51,13 @@ class Stream(Generic[Q, A]):
 
         Cancelling a read cancels the stream: grpc has it so.
         """
+        since = cancellations()
         try:
             answer = await self._call.read()
         except grpc.aio.AioRpcError as error:
+            give_way(since)  # A cancelled read is answered so where the stream breaks at the same moment.
             raise self._member.failed(error, self._doing) from error
+        give_way(since)
         if answer is grpc.aio.EOF:
             raise self._member.ended(self._doing, "the stream was ended by the server")
         message: A = answer
@@ -76,10 +83,13 @@ class Member:
         if method.streams:
             return await self._first_answer(method, request, doing, limit_s)
         call = self._channel.unary_unary(method.path, method.request.SerializeToString, method.answer.FromString)
+        since = cancellations()
         try:
             answer: A = await call(request, timeout=limit_s, metadata=self._metadata(method))
         except grpc.aio.AioRpcError as error:
+            give_way(since)
             raise self.failed(error, doing) from error
+        give_way(since)
         return answer
 
     async def _first_answer(self, method: Method[Q, A], request: Q, doing: str, limit_s: float) -> A:
