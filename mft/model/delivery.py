@@ -17,9 +17,9 @@ from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
-State = Literal["intent", "done", "uncertain", "quarantined"]
-"""States that a record can have. `taken` has none: the taken source itself is the record. A quarantined one was taken,
-failed too often before any intent, and waits for the operator."""
+State = Literal["taken", "intent", "done", "uncertain", "quarantined"]
+"""States that a record can have. As a rule `taken` has none: the taken source itself is the record. It has one where an
+intent was taken back. A quarantined one was taken, failed too often before any intent, and waits for the operator."""
 
 TAKEN_FOLDER = ".mft"
 """Folder beside the sources in which taken ones stand: `.mft/<delivery>/<name>`."""
@@ -72,6 +72,13 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The source, if it stays where it is; then `done` is written together with the ledger's entry."""
     reason: str = ""
     """Why it is uncertain or in quarantine."""
+    skipped: bool = False
+    """Done without being sent: the destination has a file of that name, and the overwrite rule is to leave it."""
+
+    @property
+    def final_name(self) -> str:
+        """Path under the destination folder."""
+        return self.target or self.name
 
 
 def term_mark(term: Term) -> str:

@@ -24,9 +24,6 @@ Progress = Callable[[str, str, int, int], None]
 Throttle = Callable[[int], Awaitable[None]]
 """Waits until so many bytes more may be sent."""
 
-Gate = Callable[[], Awaitable[None]]
-"""Awaited when a file stands complete at its destination and is about to get its final name."""
-
 
 class Journal(Protocol):
     """The records of one transfer, fenced by the term. Each call returns when etcd has agreed."""
@@ -97,6 +94,8 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True):
     """What the worker remembers of this transfer from run to run."""
     progress: Progress = _say_nothing
     throttle: Throttle = _wait_for_nothing
+    folders: set[str] = msgspec.field(default_factory=set)
+    """Folders under the destination folder that were seen in this run."""
     attempts: itertools.count[int] = msgspec.field(default_factory=itertools.count)
 
     def new_temp(self, delivery: str) -> str:

@@ -9,20 +9,27 @@ The order is the one that tests/model checks exhaustively. What each step relies
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 import msgspec
 
-from mft.errors import Conflict, MftError, NotFound, Unavailable
+from mft.errors import Conflict, LeadershipLost, MftError, NotFound, Unavailable
 from mft.events import catalogue
-from mft.model.delivery import Record
+from mft.model.delivery import Record, taken_at
+from mft.transfers.archive import archive_done
+from mft.transfers.checking import Sent, check_arrived
+from mft.transfers.commands import run_after, run_before
 from mft.transfers.context import Journal, Permit, RunContext
+from mft.transfers.folders import make_folders
+from mft.transfers.naming import target_of
+from mft.transfers.overwrite import judge, make_way
+from mft.transfers.remotes.base import Entry, join
+from mft.transfers.sending import Sending
 from mft.transfers.taking import Taken, identity, remove_taken
 
 __all__ = ["Journal", "Permit", "Prepared", "RunContext", "deliver", "prepare", "publish"]
 
+_CHANGED = "MFT-FILE-1001"
 _VANISHED = "its temp file vanished before it got its final name: the partner removes temp files, or repeated a request"
 _UNCERTAIN = "its temp file is gone, which proves nothing at a partner that removes temp files or renames in two steps"
 
@@ -35,7 +42,7 @@ class Prepared(NamedTuple):
 
     record: Record
     is_published: bool
-    """It has its final name already. Else it stands under the record's newest temp name."""
+    """It has its final name already, or is left out. Else it stands under the record's newest temp name."""
 
 
 async def deliver(context: RunContext, taken: Taken, record: Record | None) -> None:
@@ -49,90 +56,205 @@ async def deliver(context: RunContext, taken: Taken, record: Record | None) -> N
 
 
 async def prepare(context: RunContext, taken: Taken, record: Record | None) -> Prepared:
-    """Do all but the last rename: upload and journal the intent, or take over what another attempt left.
-
-    Files of a batch wait here for each other. That is only a pause between two steps, of which the protocol bears any
-    length: whoever takes over meanwhile makes the temp name useless, and the rename finds nothing. Raises as `deliver`.
-    """
+    """Bring one taken source to its destination, up to its `intent`, but give it no final name. Raises as `deliver`."""
     if record is not None and record.state == "uncertain":
         # The policy is to send again: held ones are not even tried.
         await context.journal.forget(taken.delivery)
         record = None
-    if record is None:
-        return Prepared(await _upload(context, taken), is_published=False)
-    if record.state == "done":
+    if record is None or record.state == "taken":
+        record = await _begin(context, taken, record)
+        return Prepared(record, is_published=record.state == "done")
+    if record.state != "intent":
         return Prepared(record, is_published=True)
     record = await _claim(context, taken, record)
-    if await _is_taken(context, taken) and await _take_over(context, taken, record):
-        return Prepared(await _shortened(context, taken, record), is_published=False)
-    return Prepared(record, is_published=True)
+    stands = await _is_taken(context, taken) and await _take_over(context, taken, record)
+    if stands:
+        record = await _shortened(context, taken, record)
+    return Prepared(record, is_published=not stands)
 
 
 async def publish(context: RunContext, taken: Taken, prepared: Prepared) -> None:
-    """Give a prepared delivery its final name, and finish it. Raises as `deliver`."""
-    record = prepared.record
-    if not prepared.is_published:
-        await _publish(context, taken, record)
+    """Give a prepared delivery its final name, and do all that follows. Raises as `deliver`."""
+    record, is_published = prepared
+    if not is_published:
+        record = await _publish(context, taken, record)
     if record.state != "done":
         record = msgspec.structs.replace(record, state="done", names=())
         await context.journal.put(taken.delivery, record)
-    context.permit.check()
-    if not taken.is_kept:
-        await remove_taken(context.source, context.spec.source_path, taken)
-    context.emit(catalogue.FILE_DELIVERED, _facts(context, taken, record))
-    await context.journal.forget(taken.delivery)
+    await _finish(context, taken, record)
 
 
-async def _upload(context: RunContext, taken: Taken) -> Record:
+async def _begin(context: RunContext, taken: Taken, record: Record | None) -> Record:
+    """Settle where the file goes, and bring it there under a temp name. Returns its `intent`; `done` if it is skipped.
+
+    With a record it was withdrawn: nothing of it is at the partner.
+    """
+    if record is not None:
+        await _still_there(context, taken, record)
+    wanted = target_of(context.spec.names, taken.name, taken_at(taken.delivery))
+    verdict = await judge(context, taken.delivery, wanted, wanted)
+    if verdict.is_skipped:
+        source = await context.source.lstat(taken.path(context.spec.source_path))
+        return await _skip(context, taken, _record(context, taken, wanted, source))
+    await make_folders(context, verdict.target)
+    await run_before(context, taken, verdict.target)
+    return await _upload(context, taken, wanted, verdict.target)
+
+
+async def _upload(context: RunContext, taken: Taken, wanted: str, target: str) -> Record:
     """Upload under a new temp name, check what arrived, and journal the intent to publish it."""
-    temp = context.new_temp(taken.delivery)
-    path = context.at_destination(temp)
-    digest = hashlib.sha256()
     source_path = taken.path(context.spec.source_path)
     before = await context.source.lstat(source_path)
     if taken.seen is not None and before != taken.seen:
-        raise Conflict(f"{taken.name} has changed since it was listed; it is sent when it is stable")
-    context.permit.check()
+        raise Conflict(f"{taken.name} has changed since it was listed; it is sent when it is stable", code=_CHANGED)
+    sending = Sending(context, taken, before)
     try:
-        async with context.source.read(source_path) as pieces:
-            size_bytes = await context.destination.write(path, _hashed(pieces, digest, context.permit))
+        await sending.send()
         after = await context.source.lstat(source_path)
-        if after != before or size_bytes != before.size_bytes:
-            raise Conflict(f"{taken.name} changed while it was read; it is sent again when it is stable")
-        arrived = await context.destination.lstat(path)
-        if arrived.size_bytes != size_bytes:
-            raise MftError(f"{taken.name}: sent {size_bytes} bytes, but {arrived.size_bytes} arrived")
-        record = Record(
-            state="intent",
-            name=taken.name,
-            names=(temp,),
-            size_bytes=size_bytes,
-            sha256=digest.hexdigest(),
-            node=context.node,
-            kept=identity(before) if taken.is_kept else None,
-        )
-    except Unavailable:
-        raise  # Nothing can be cleaned up over a lost connection; the next term's sweep removes it.
-    except MftError:
-        await _remove_temp(context, path)
+        if after != before or sending.bytes_done != before.size_bytes:
+            raise Conflict(f"{taken.name} changed while it was read; it is sent again when it is stable", code=_CHANGED)
+        await _check(context, sending)
+        verdict = await judge(context, taken.delivery, wanted, target)
+    except LeadershipLost:
         raise
+    except Unavailable:
+        sending.remember()
+        raise  # Nothing can be cleaned up over a lost connection; a later sweep removes what is not gone on with.
+    except MftError:
+        await _remove_temp(context, sending.temp)
+        raise
+    record = _record(context, taken, verdict.target, before, sending)
+    if verdict.is_skipped:
+        return await _skip(context, taken, record)
+    # Never remembered from here on: a late `intent` that names a file which somebody has moved would prove too much.
     await context.journal.put(taken.delivery, record)
     return record
 
 
-async def _publish(context: RunContext, taken: Taken, record: Record) -> None:
-    """Give the newest temp file its final name.
+async def _check(context: RunContext, sending: Sending) -> None:
+    # What was written over several connections is not believed by its size alone.
+    how = "hash" if sending.is_resumed and context.spec.content_check == "size" else context.spec.content_check
+    sent = Sent(sending.path, sending.bytes_done, sending.sha256)
+    await check_arrived(context.destination, sent, how, context.permit)
+
+
+def _record(context: RunContext, taken: Taken, target: str, source: Entry, sending: Sending | None = None) -> Record:
+    """Make the `intent` of a delivery, before any of it is published."""
+    return Record(
+        state="intent",
+        name=taken.name,
+        target="" if target == taken.name else target,
+        names=(sending.temp,) if sending is not None else (),
+        size_bytes=source.size_bytes,
+        sha256=sending.sha256 if sending is not None else "",
+        node=context.node,
+        kept=identity(source) if taken.is_kept else None,
+    )
+
+
+async def _skip(context: RunContext, taken: Taken, record: Record) -> Record:
+    """Count a source as delivered, because the destination has a file of that name. Its own upload goes.
+
+    `done` first: with `intent` and no upload the next attempt would believe it published, which comes to the same, but
+    would say so. Nobody else can publish it: it stands under a name that only this attempt uses.
+    """
+    done = msgspec.structs.replace(record, state="done", names=(), skipped=True)
+    await context.journal.put(taken.delivery, done)
+    if record.names:
+        await _remove_temp(context, record.names[-1])
+    return done
+
+
+async def _withdraw(context: RunContext, taken: Taken, record: Record) -> None:
+    """Take an intent back: its upload stands under the own name, and may not get its final name.
+
+    The record stays, as `taken`: forgotten, an `intent` that etcd applies late would find "no record" once more, and
+    its missing temp file would prove a publication that never was. Journalled before the upload is removed, for the
+    same reason. tests/model searches this with `withdraws`.
+    """
+    withdrawn = msgspec.structs.replace(record, state="taken", names=(), target="")
+    await context.journal.put(taken.delivery, withdrawn)
+    await _remove_temp(context, record.names[-1])
+
+
+async def _still_there(context: RunContext, taken: Taken, record: Record) -> None:
+    """Return if the source of a withdrawn delivery can be sent again; else forget the delivery."""
+    folder = context.spec.source_path
+    await context.source.lstat(folder)  # If the folder itself is away, nothing is proven: this raises.
+    try:
+        now = await context.source.lstat(taken.path(folder))
+    except NotFound:
+        await context.journal.forget(taken.delivery)
+        fields = {"transfer": context.transfer, "delivery": taken.delivery, "path": join(folder, taken.name)}
+        context.emit(catalogue.SOURCE_VANISHED, fields)
+        raise
+    if record.kept is not None and record.kept != identity(now):
+        # Another content by now, which is sent when it is stable. A late `intent` would deliver the old one's ledger
+        # entry at most, and that does not know the new one.
+        await context.journal.forget(taken.delivery)
+        raise Conflict(f"{taken.name} has changed since it was listed; it is sent when it is stable", code=_CHANGED)
+
+
+async def _publish(context: RunContext, taken: Taken, record: Record) -> Record:
+    """Give the newest temp file its final name. Returns the record; `done` if the overwrite rule had it skipped.
 
     That it is not there is no answer to trust: no other attempt knows this name, so either the partner has removed it,
     or the rename was made and the answer is that to a repeated request (NFS). Both are possible: it is uncertain.
     """
-    context.permit.check()
-    temp = context.at_destination(record.names[-1])
+    record = await _final_look(context, taken, record)
+    if record.state == "done":
+        return record
+    temp, final = context.at_destination(record.names[-1]), context.at_destination(record.final_name)
+    for is_last in (False, True):
+        context.permit.check()
+        try:
+            await context.destination.rename(temp, final)
+            break
+        except NotFound as error:
+            if not is_last and "/" in record.final_name and await _exists(context, record.names[-1]):
+                await make_folders(context, record.final_name, anew=True)  # A consumer may tidy them away.
+                continue
+            await _confirm_gone(context, record.names[-1])
+            raise await _uncertain(context, taken, record, _VANISHED) from error
+    return record
+
+
+async def _final_look(context: RunContext, taken: Taken, record: Record) -> Record:
+    """Obey the overwrite rule right before the rename. Returns the record as it then is."""
+    target = record.final_name
     try:
-        await context.destination.rename(temp, context.at_destination(taken.name))
-    except NotFound as error:
-        await _confirm_gone(context, record.names[-1])
-        raise await _uncertain(context, taken, record, _VANISHED) from error
+        wanted = target
+        if context.spec.overwrite_rule in ("timestamp-always", "timestamp-to-new-file"):
+            wanted = target_of(context.spec.names, taken.name, taken_at(taken.delivery))
+        verdict = await judge(context, taken.delivery, wanted, target)
+    except Conflict:
+        await _withdraw(context, taken, record)
+        raise
+    if verdict.is_skipped:
+        return await _skip(context, taken, record)
+    if verdict.target != target:
+        record = msgspec.structs.replace(record, target=verdict.target)
+        await context.journal.put(taken.delivery, record)
+    await make_folders(context, verdict.target)
+    await make_way(context, taken.delivery, verdict.target)
+    return record
+
+
+async def _finish(context: RunContext, taken: Taken, record: Record) -> None:
+    """After `done`: commands, archive, removal of the source, the event. Each may be made again after a failover."""
+    if not record.skipped:
+        await run_after(context, taken, record)
+    await archive_done(context, taken)
+    context.permit.check()
+    if not taken.is_kept:
+        await remove_taken(context.source, context.spec.source_path, taken)
+    facts = _facts(context, taken, record)
+    if record.skipped:
+        path = join(context.spec.source_path, taken.name)
+        context.emit(catalogue.DESTINATION_KEPT, {**facts, "path": path, "destination": facts["path"]})
+    else:
+        context.emit(catalogue.FILE_DELIVERED, facts)
+    await context.journal.forget(taken.delivery)
 
 
 async def _claim(context: RunContext, taken: Taken, record: Record) -> Record:
@@ -234,17 +356,10 @@ async def _confirm_gone(context: RunContext, name: str) -> None:
         raise Unavailable(f"{name} could not be renamed, yet it is there: tried again")
 
 
-async def _hashed(pieces: AsyncIterator[bytes], digest: Any, permit: Permit) -> AsyncIterator[bytes]:
-    """Pass the content on, hashing it, as long as the term lasts."""
-    async for piece in pieces:
-        permit.check()
-        digest.update(piece)
-        yield piece
-
-
-async def _remove_temp(context: RunContext, path: str) -> None:
+async def _remove_temp(context: RunContext, name: str) -> None:
+    context.permit.check()
     try:
-        await context.destination.remove(path)
+        await context.destination.remove(context.at_destination(name))
     except MftError:
         pass  # It was perhaps never made. What stays is swept at the next term.
 
@@ -253,8 +368,11 @@ def _facts(context: RunContext, taken: Taken, record: Record) -> dict[str, Any]:
     return {
         "transfer": context.transfer,
         "delivery": taken.delivery,
-        "path": context.at_destination(taken.name),
+        "source": join(context.spec.source_path, taken.name),
+        "path": context.at_destination(record.final_name),
         "size_bytes": record.size_bytes,
         "sha256": record.sha256,
         "location": context.spec.destination_location,
+        "version": context.version,
+        "attempt": f"{context.term.create_revision}.{context.run}",
     }

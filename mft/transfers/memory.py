@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mft.model.delivery import Term
 from mft.transfers.remotes.base import Entry
@@ -16,7 +16,7 @@ class Mark(NamedTuple):
     """A place in a content up to which it is known."""
 
     offset_bytes: int
-    sha256: object
+    sha256: Any
     """`hashlib` object of what comes before; copied before it is used."""
 
 

@@ -1,0 +1,103 @@
+"""Bytes from a source to a temp file at the destination; goes on where an attempt of the same term was cut off.
+
+What is gone on with was never named in an `intent`. It is given a new name first, by the rename with which a takeover
+steals, so no temp name is ever made or written by two attempts. What an old connection may still write through its open
+handle are the same bytes at the same place, because the source is the same. Whether the whole is right is compared by
+its hash before `intent`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any
+
+from mft.errors import MftError, Unavailable
+from mft.transfers.context import RunContext
+from mft.transfers.memory import Mark, Partial
+from mft.transfers.remotes.base import Entry
+from mft.transfers.taking import Taken
+
+RESUMED_BYTES_MIN = 1024 * 1024
+"""Smaller sources are sent anew: two looks and a comparison cost more."""
+_MARKS_MAX = 64
+"""Places remembered, a piece apart: more than a remote has under way when it is cut off."""
+
+
+class Sending:
+    """One upload: the temp name it has, and what is known of the content so far."""
+
+    def __init__(self, context: RunContext, taken: Taken, source: Entry) -> None:
+        self._context = context
+        self._taken = taken
+        self.source = source
+        """As it was when reading began."""
+        self.temp = context.new_temp(taken.delivery)
+        self.bytes_done = 0
+        self.is_resumed = False
+        self._digest: Any = hashlib.sha256()
+        self._is_marked = context.spec.resume and source.size_bytes >= RESUMED_BYTES_MIN
+        self._marks: deque[Mark] = deque(maxlen=_MARKS_MAX)
+
+    @property
+    def path(self) -> str:
+        """Where the temp file stands."""
+        return self._context.at_destination(self.temp)
+
+    @property
+    def sha256(self) -> str:
+        """Of all that has been read."""
+        return str(self._digest.hexdigest())
+
+    async def send(self) -> None:
+        """Read the source and write it; raises as the remotes do."""
+        context, taken = self._context, self._taken
+        context.permit.check()
+        if self._is_marked:
+            await self._go_on()
+        async with context.source.read(taken.path(context.spec.source_path), self.bytes_done) as pieces:
+            await context.destination.write(self.path, self._passed_on(pieces), self.bytes_done)
+
+    def remember(self) -> None:
+        """Keep what was done, for the next attempt. Call only when no `intent` has named this temp file."""
+        if self._marks:
+            partial = Partial(self.temp, self._context.term, self.source, tuple(self._marks))
+            self._context.memory.remember(self._taken.delivery, partial)
+
+    async def _go_on(self) -> None:
+        """Find what an earlier attempt has left and take it over, as far as it certainly stands there."""
+        context = self._context
+        partial = context.memory.recall(self._taken.delivery)
+        if partial is None or partial.term != context.term or partial.source != self.source:
+            return
+        old = context.at_destination(partial.temp)
+        try:
+            there = (await context.destination.lstat(old)).size_bytes
+            marks = [mark for mark in partial.marks if mark.offset_bytes <= there <= self.source.size_bytes]
+            if not marks:
+                return  # The next sweep removes it.
+            context.permit.check()
+            await context.destination.rename(old, self.path)
+        except Unavailable:
+            context.memory.remember(self._taken.delivery, partial)
+            raise
+        except MftError:
+            return
+        self._marks.extend(marks)
+        self.is_resumed = True
+        self.bytes_done = marks[-1].offset_bytes
+        self._digest = marks[-1].sha256.copy()
+
+    async def _passed_on(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Pass the content on, as long as the term lasts: hash it, keep to the pace, tell of the progress."""
+        context, name, size_bytes = self._context, self._taken.name, self.source.size_bytes
+        async for piece in pieces:
+            await context.throttle(len(piece))
+            context.permit.check()
+            self._digest.update(piece)
+            yield piece
+            self.bytes_done += len(piece)
+            if self._is_marked:
+                self._marks.append(Mark(self.bytes_done, self._digest.copy()))
+            context.progress(self._taken.delivery, name, self.bytes_done, size_bytes)
