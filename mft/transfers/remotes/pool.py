@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any
 
 from mft.errors import MftError, Unavailable
-from mft.model.locations import LocalLocationSpec, LocationSpec, SftpLocationSpec, SshLocationSpec
+from mft.model.locations import LocalLocationSpec, LocationSpec, ScpLocationSpec, SftpLocationSpec, SshLocationSpec
 from mft.transfers.remotes.base import Remote
 from mft.transfers.remotes.local import LocalRemote
+from mft.transfers.remotes.scp import ScpRemote
 from mft.transfers.remotes.sftp import SftpRemote
 
 
@@ -21,6 +22,7 @@ async def _open_local(spec: LocalLocationSpec) -> Remote:
 KINDS: Mapping[type, Callable[[Any], Coroutine[Any, Any, Remote]]] = {
     LocalLocationSpec: _open_local,
     SftpLocationSpec: SftpRemote.open,
+    ScpLocationSpec: ScpRemote.open,
 }
 """Spec → what opens it."""
 

@@ -1,28 +1,35 @@
-"""Remotes to hold to the contract: a folder, OpenSSH's server, and the cluster's own SFTP service."""
+"""Remotes to hold to the contract: a folder, OpenSSH's server with SFTP and without, the cluster's own SFTP service."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from mft.auth.passwords import hash_password
-from mft.model.locations import LocalLocationSpec, LocationSpec
+from mft.model.locations import LocalLocationSpec, LocationSpec, ScpLocationSpec
 from mft.model.services import ListenerSpec
 from mft.services.host_keys import make_host_keys, public_line
 from mft.transfers.remotes.base import Remote, join
 from mft.transfers.remotes.pool import KINDS
 from tests.integration.inbound.harness import PASSWORD, Inbound, Keys, running
 from tests.integration.transfers.conftest import sftp_location
+from tests.rig.shell_sshd import ShellSshd, find_busybox
 from tests.rig.sshd import Sshd
 from tests.rig.waiting import eventually
+
+
+def scp_location(sshd: Sshd, **changes: Any) -> ScpLocationSpec:
+    """Describe a server without SFTP as a partner."""
+    return ScpLocationSpec(**(msgspec.structs.asdict(sftp_location(sshd)) | changes))
 
 
 class Place:
@@ -81,6 +88,21 @@ def shared_sshd(_scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture(scope="package")
+def shell_sshds(_scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Sshd]]:
+    """Run servers without SFTP: with this machine's tools, and, where that is here, with those of busybox."""
+    servers = {"scp": ShellSshd(tmp_path_factory.mktemp("shell"))}
+    if busybox := find_busybox():
+        servers["scp-busybox"] = ShellSshd(tmp_path_factory.mktemp("busybox"), busybox)
+    try:
+        for server in servers.values():
+            asyncio.run(server.start())
+        yield servers
+    finally:
+        for server in servers.values():
+            server.kill()
+
+
+@pytest.fixture(scope="package")
 def keys() -> Keys:
     """Host keys, a password's hash and a client's key pair for the cluster's own service."""
     client = Ed25519PrivateKey.generate()
@@ -89,8 +111,10 @@ def keys() -> Keys:
     return Keys(make_host_keys(), hash_password(PASSWORD), private, public)
 
 
-@pytest.fixture(params=["local", "openssh", "own"])
-async def place(request: pytest.FixtureRequest, shared_sshd: Sshd, keys: Keys, tmp_path: Path) -> AsyncIterator[Place]:
+@pytest.fixture(params=["local", "openssh", "own", "scp", "scp-busybox"])
+async def place(
+    request: pytest.FixtureRequest, shared_sshd: Sshd, shell_sshds: Mapping[str, Sshd], keys: Keys, tmp_path: Path
+) -> AsyncIterator[Place]:
     """Give each kind of remote in turn."""
     if request.param == "own":
         inbound = Inbound(tmp_path, keys, ListenerSpec(port=1, host_keys=keys.host))
@@ -109,6 +133,12 @@ async def place(request: pytest.FixtureRequest, shared_sshd: Sshd, keys: Keys, t
     folder.mkdir()
     if request.param == "local":
         async with place_at(LocalLocationSpec(root=str(folder)), folder, "") as place:
+            yield place
+        return
+    if request.param.startswith("scp"):
+        if request.param not in shell_sshds:
+            pytest.skip("busybox is not here: run `make setup`")
+        async with place_at(scp_location(shell_sshds[request.param]), folder, str(folder)) as place:
             yield place
         return
     async with place_at(sftp_location(shared_sshd), folder, str(folder)) as place:
