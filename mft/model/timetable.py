@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from mft.model.cron import next_slot
+from mft.errors import Invalid
+from mft.model.cron import cron_problem, next_slot
 from mft.model.starts import CalendarSpec, StartSpec
 from mft.model.windows import Windows, next_open, windows_of
 
@@ -77,14 +78,23 @@ class Timetable(NamedTuple):
 
 
 def timetable_of(start: StartSpec, calendars: Mapping[str, CalendarSpec]) -> Timetable:
-    """Read a `start` table that has been checked."""
-    zone = ZoneInfo(start.time_zone)
-    days = {id: calendars[id].days for id in start.calendars}
+    """Read a `start` table.
+
+    Raises:
+        Invalid: it cannot be read. It was checked when it was applied, but one instance's own values were not.
+    """
     polls = not (start.cron or start.after) if start.poll is None else start.poll
+    try:
+        zone = ZoneInfo(start.time_zone)
+        days = {id: calendars[id].days for id in start.calendars}
+        windows = windows_of(start.windows, days, zone)
+    except (KeyError, ValueError, OSError) as error:
+        raise Invalid(f"its `start` cannot be read: {error}") from error
+    for expression in start.cron:
+        if problem := cron_problem(expression):
+            raise Invalid(f"its `start` cannot be read: {problem}")
     told = msgspec.json.encode([start.cron, start.windows, start.time_zone, days])
-    return Timetable(
-        start.cron, zone, windows_of(start.windows, days, zone), polls, hashlib.sha256(told).hexdigest()[:12]
-    )
+    return Timetable(start.cron, zone, windows, polls, hashlib.sha256(told).hexdigest()[:12])
 
 
 def _moment(seconds: float) -> datetime:

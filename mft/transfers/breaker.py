@@ -100,3 +100,7 @@ class Breaker(Struct, frozen=True, kw_only=True):
     def reminds(self, now: float) -> bool:
         """Say whether people are to be told that it is still broken."""
         return self.is_broken and now >= self.reminded_at + REMIND_S
+
+    def reminded(self, now: float) -> Breaker:
+        """Note that they were told."""
+        return replace(self, reminded_at=now)

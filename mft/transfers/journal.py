@@ -56,10 +56,25 @@ class Journal:
         self._revisions: dict[str, int] = {}
         self._records: dict[str, dict[str, Record]] = {}
         self._ledgers: dict[str, dict[str, Kept]] = {}
+        self._with_ledger: set[str] = set()
         self._queue: asyncio.Queue[_Write] = asyncio.Queue(_QUEUE_MAX)
         self._commits: Latest[Counter[str]] = Latest(Counter())
         self._is_open = True
         self._log = structlog.get_logger()
+
+    async def load_all(self) -> None:
+        """Read the open records of every transfer, in one listing: a leader may have ten thousand, most without any.
+
+        Their ledgers are read when they are needed.
+
+        Raises:
+            Unavailable: etcd cannot be reached.
+        """
+        self._records.clear()
+        for kv in (await self._kv.get_prefix(self._keys.journals)).kvs:
+            transfer, _, delivery = kv.key.removeprefix(self._keys.journals).partition("/")
+            self._revisions[kv.key] = kv.mod_revision
+            self._records.setdefault(transfer, {})[delivery] = _decode(kv.value)
 
     async def load(self, transfer: str) -> None:
         """Read a transfer's open records and its ledger; from then on this object knows them, for it alone writes them.
@@ -72,12 +87,22 @@ class Journal:
         for kv in (await self._kv.get_prefix(prefix)).kvs:
             self._revisions[kv.key] = kv.mod_revision
             records[kv.key.removeprefix(prefix)] = _decode(kv.value)
+        self._records[transfer] = records
+        await self.load_ledger(transfer)
+
+    async def load_ledger(self, transfer: str) -> None:
+        """Read a transfer's ledger. Raises `Unavailable` if etcd cannot be reached."""
         ledger = {}
         for kv in (await self._kv.get_prefix(self._keys.ledger(transfer))).kvs:
             self._revisions[kv.key] = kv.mod_revision
             entry = _decode_entry(kv.value)
             ledger[entry.path] = entry.source
-        self._records[transfer], self._ledgers[transfer] = records, ledger
+        self._ledgers[transfer] = ledger
+        self._with_ledger.add(transfer)
+
+    def has_ledger(self, transfer: str) -> bool:
+        """Say whether the transfer's ledger is known here."""
+        return transfer in self._with_ledger
 
     async def settled(self, transfer: str) -> None:
         """Return when no commit of this transfer is under way: what an earlier run began, a later one then knows."""
@@ -87,11 +112,11 @@ class Journal:
 
     def open_records(self, transfer: str) -> Mapping[str, Record]:
         """Give delivery → record, as last committed."""
-        return dict(self._records[transfer])
+        return dict(self._records.get(transfer, {}))
 
     def ledger(self, transfer: str) -> Mapping[str, Kept]:
         """Give kept source → as it was when it was delivered."""
-        return dict(self._ledgers[transfer])
+        return dict(self._ledgers.get(transfer, {}))
 
     async def commit(self, transfer: str, puts: Mapping[str, Record], forgets: tuple[str, ...]) -> None:
         """Write these records and remove those; return when etcd has agreed to all of them.
@@ -115,18 +140,19 @@ class Journal:
         await self._write_all([self._record_write(transfer, id, record) for id, record in wanted.items()])
         for id, record in wanted.items():
             if record is None:
-                self._records[transfer].pop(id, None)
+                self._records.get(transfer, {}).pop(id, None)
                 continue
-            self._records[transfer][id] = record
+            self._records.setdefault(transfer, {})[id] = record
             if record.kept is not None and record.state == "done":
-                self._ledgers[transfer][record.name] = record.kept
+                self._ledgers.setdefault(transfer, {})[record.name] = record.kept
 
     async def forget_sources(self, transfer: str, paths: Sequence[str]) -> None:
         """Remove what the ledger says of sources that are no longer there. Raises as `commit` does."""
-        known = [path for path in paths if path in self._ledgers[transfer]]
+        ledger = self._ledgers.get(transfer, {})
+        known = [path for path in paths if path in ledger]
         await self._write_all([_Write(self._keys.ledger_entry(transfer, path), None, _future()) for path in known])
         for path in known:
-            self._ledgers[transfer].pop(path, None)
+            ledger.pop(path, None)
 
     async def run(self) -> None:
         """Write what is asked for, as much in one transaction as has gathered; until cancelled."""
@@ -239,10 +265,10 @@ class Journal:
             self._revisions[key] = kv.mod_revision if kv else 0
         elif kv is None:
             self._revisions.pop(key, None)
-            self._records[transfer].pop(delivery, None)
+            self._records.get(transfer, {}).pop(delivery, None)
         else:
             self._revisions[key] = kv.mod_revision
-            self._records[transfer][delivery] = _decode(kv.value)
+            self._records.setdefault(transfer, {})[delivery] = _decode(kv.value)
 
     def _became(self, write: _Write, value: bytes | None, revision: int) -> Literal["applied", "untouched", "foreign"]:
         """Conclude from what stands in etcd now whether a write was applied; pure."""
