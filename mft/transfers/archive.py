@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from mft.errors import Conflict, Denied, Exhausted, MftError, NotFound, Unavailable
 from mft.events import catalogue
 from mft.model.delivery import is_stale_temp, taken_at
+from mft.model.transfers import TransferSpec
 from mft.transfers.context import RunContext
 from mft.transfers.folders import make_path
 from mft.transfers.naming import stamp_of, stamped
@@ -21,6 +22,12 @@ _PURGE_EVERY_S = 3600.0
 _DEPTH_MAX = 32
 """Folders within each other that are looked into."""
 _DAY_S = 86400.0
+
+
+def archive_location_of(spec: TransferSpec) -> str:
+    """Name the location in which a transfer archives, if that is another than its source's; else nothing."""
+    location = spec.archive.location if spec.archive is not None else ""
+    return "" if location == spec.source_location else location
 
 
 async def archive_done(context: RunContext, taken: Taken) -> None:

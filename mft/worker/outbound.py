@@ -15,7 +15,9 @@ from mft.aio import Latest, boottime, cancel_and_wait
 from mft.errors import Conflict, LeadershipLost, MftError, NotFound, Unavailable
 from mft.model.config import Config
 from mft.model.delivery import Record, Term
+from mft.transfers.archive import archive_location_of
 from mft.transfers.delivery import Permit, RunContext
+from mft.transfers.memory import Memory
 from mft.transfers.remotes.base import Remote
 from mft.transfers.remotes.pool import RemotePool
 from mft.transfers.run import Tally, run_pass
@@ -97,6 +99,7 @@ class OutboundWorker:
         self._pool = RemotePool()
         self._runs: dict[int, tuple[asyncio.Task[None], FrameJournal, Run, Permit]] = {}
         self._stability: dict[str, Stability] = {}
+        self._memories: dict[str, Memory] = {}
         self._probes: set[asyncio.Task[None]] = set()
         self._seqs = itertools.count()
 
@@ -198,10 +201,13 @@ class OutboundWorker:
             raise NotFound(f"transfer {order.transfer} is not in the config of this instance any more")
         source = await self._remote(config, spec.source_location)
         destination = await self._remote(config, spec.destination_location)
+        archive_location = archive_location_of(spec)
+        archive = await self._remote(config, archive_location) if archive_location else None
         context = RunContext(
             transfer=order.transfer,
             spec=spec,
             source=source,
+            source_spec=config.locations[spec.source_location],
             destination=destination,
             destination_spec=config.locations[spec.destination_location],
             term=Term(order.incarnation, order.create_revision),
@@ -212,6 +218,8 @@ class OutboundWorker:
             journal=journal,
             emit=self._emit,
             ledger=order.ledger,
+            archive=archive,
+            memory=self._memories.setdefault(order.transfer, Memory()),
             progress=RunProgress(order.run, self._send, lambda: (tally.delivered, tally.failed)),
         )
         try:
@@ -221,6 +229,8 @@ class OutboundWorker:
         except Unavailable:
             await self._pool.discard(spec.source_location, source)
             await self._pool.discard(spec.destination_location, destination)
+            if archive is not None:
+                await self._pool.discard(archive_location, archive)
             raise
 
     async def _remote(self, config: Config, location: str) -> Remote:
