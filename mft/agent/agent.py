@@ -24,8 +24,10 @@ from mft.agent.link_requests import LinkRequests, told
 from mft.agent.options import AgentOptions
 from mft.agent.outbound_pool import OutboundPool
 from mft.agent.presence import Presence
+from mft.agent.probes import Probes
 from mft.agent.reconciler import Reconciler
 from mft.agent.supervisor import Supervisor
+from mft.agent.yielding import Yielding
 from mft.aio import Latest, backoff, cancel_and_wait
 from mft.cluster import trust_file
 from mft.cluster.joining_etcd import join
@@ -73,8 +75,29 @@ class Agent:
         self._reconciler = Reconciler(self._services, self._inbound, self._bus.emit)
         self._config: Latest[Config] = Latest(Config())
         self._follower: Follower | None = None
+        self._probes = Probes(
+            name=options.name,
+            etcd=self._etcd,
+            keys=self._keys,
+            keeper=self._keeper,
+            config=self._config,
+            attempt=self._outbound.probe,
+        )
+        self._yielding = Yielding(
+            name=options.name,
+            etcd=self._etcd,
+            keys=self._keys,
+            config=self._config,
+            probes=self._probes,
+            emit=self._bus.emit,
+        )
         self._leading = Leading(
-            self._config, self._outbound, self._outbound_wanted, options.outbound_workers, self._dispatcher
+            self._config,
+            self._outbound,
+            self._outbound_wanted,
+            options.outbound_workers,
+            self._dispatcher,
+            passed=self._yielding.passed,
         )
         self._link = Link(
             Self(options.name, options.role, self._boot, self._program, Path(options.data)),
@@ -135,6 +158,8 @@ class Agent:
                 "commits": self._outbound.serve_commits(),
                 "retire": self._retire_inbound(),
                 "leading": self._leading.run(),
+                "probes": self._probes.run(),
+                "yielding": self._yielding.run(),
                 "link": self._link.run(pinned.trust()),
             }.items():
                 tasks.create_task(work, name=name)
@@ -188,10 +213,12 @@ class Agent:
         return Supervisor(kind, self._options.name, log_options, owner, count)
 
     def _dispatcher(self, group: str) -> Dispatcher:
-        value = encode(Candidate(name=self._options.name, boot=self._boot))
+        value, prefix = encode(Candidate(name=self._options.name, boot=self._boot)), self._keys.election(group)
+        election = Election(self._etcd, self._keeper, prefix=prefix, value=value, prefer=self._yielding.prefer(group))
+        self._yielding.watch_over(group, election)
         return Dispatcher(
             group=group,
-            election=Election(self._etcd, self._keeper, prefix=self._keys.election(group), value=value),
+            election=election,
             kv=self._etcd.kv,
             keys=self._keys,
             config=self._config,

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from mft.agent.outbound_pool import OutboundPool
-from mft.aio import Latest, cancel_and_wait
+from mft.aio import Latest, boottime, cancel_and_wait
 from mft.errors import Conflict, NotFound
 from mft.model.config import Config
 from mft.model.delivery import Kept, Record, Term
@@ -27,12 +27,15 @@ class Leading:
         workers_wanted: Latest[int],
         workers: int,
         dispatcher: Callable[[str], Dispatcher],
+        *,
+        passed: Callable[[str, str, float, frames.Ran], None],
     ) -> None:
         self._config = config
         self._pool = pool
         self._workers_wanted = workers_wanted
         self._workers = workers
         self._dispatcher = dispatcher
+        self._passed = passed
         self._dispatchers: dict[str, Dispatcher] = {}
         self._numbers = itertools.count(1)
 
@@ -102,4 +105,7 @@ class Leading:
         def write(frame: frames.Commit) -> Awaitable[None]:
             return commit(frame.puts, frame.forgets)
 
-        return await self._pool.run(order, write)
+        began = boottime()
+        result = await self._pool.run(order, write)
+        self._passed(group, transfer, began, result)
+        return result
