@@ -13,6 +13,7 @@ from mft.errors import Problem
 from mft.model.check_files import check_files
 from mft.model.check_leader_groups import check_leader_groups, warn_leader_groups
 from mft.model.check_locations import check_locations, warn_locations
+from mft.model.check_names import check_names
 from mft.model.check_nodes import check_nodes
 from mft.model.check_starts import check_starts
 from mft.model.check_values import (
@@ -126,6 +127,10 @@ def _dangling(config: Config, written: Mapping[str, set[str]]) -> Iterator[Probl
             name = getattr(transfer, field)
             if name not in locations:
                 yield _at(f"there is no location {name!r}{did_you_mean(name, locations)}", "transfers", id, field)
+        archive = transfer.archive.location if transfer.archive is not None else ""
+        if archive and archive not in locations:
+            message = f"there is no location {archive!r}{did_you_mean(archive, locations)}"
+            yield _at(message, "transfers", id, "archive", "location")
 
 
 def _leader_groups(config: Config) -> Iterator[Problem]:
@@ -192,6 +197,7 @@ _RULES: tuple[Callable[[Config], Iterator[Problem]], ...] = (
     _run_on,
     _variables,
     check_files,
+    check_names,
     check_leader_groups,
     check_starts,
 )

@@ -38,23 +38,25 @@ class NameRule(Spec, frozen=True, kw_only=True):
     """`template`: build the path from `template`. `only-filename`: drop the folders. `replace-separator`: put
     `template` in place of each slash. `lowercase`, `uppercase`: of the whole path. `fixed-path`: `template` itself."""
     template: str = ""
-    """Text with `{path}`, `{folder}`, `{name}`, `{stem}`, `{extension}`, `{group.1}` (of `match`), `{now.date}`,
-    `{now.time}`, `{now.timestamp}`, `{now.year}`, `{now.month}`, `{now.day}`; the time is that of taking, in UTC."""
+    """Text with `{path}`, `{folder}`, `{name}`, `{stem}`, `{extension}` (with its dot), `{group.1}` (of `match`),
+    `{now.date}` (`20261231`), `{now.time}` (`235959`), `{now.timestamp}` (seconds), `{now.year}`, `{now.month}`,
+    `{now.day}`; the time is that of taking, in UTC."""
 
 
 class ArchiveSpec(Spec, frozen=True, kw_only=True):
     """`[transfers.ID.archive]`: keep a copy of what was delivered, and of what was given up."""
 
     location: str = ""
-    """Where; empty: the source's own location, where moving there is one step."""
+    """Where; empty: the source's own location, where moving there is one step. Sources that are kept are copied."""
     path: str = ""
-    """Folder for what was delivered; empty: none is kept."""
+    """Folder for what was delivered, made where it is missing; empty: none is kept."""
     failure_path: str = ""
     """Folder to which a file in quarantine is moved; empty: it stays in `.mft/`."""
     name: Literal["timestamp", "exact"] = "timestamp"
-    """`timestamp`: the time is added, so that nothing is replaced. `exact`: a later file replaces an earlier."""
+    """`timestamp`: the time of taking is added, in UTC, so that nothing is replaced. `exact`: a later file replaces an
+    earlier one of its name."""
     retention_days: Annotated[int, Meta(ge=0, le=36500)] = 0
-    """Days after which archived files are removed; 0: never."""
+    """Days after which archived files are removed, by the time in their name; 0: never."""
 
 
 class BatchSpec(Spec, frozen=True, kw_only=True):
@@ -113,4 +115,4 @@ class CommandsSpec(Spec, frozen=True, kw_only=True):
     remote_after: tuple[str, ...] = ()
     """Steps at the destination after a delivery; as `after_success`."""
     timeout_s: Seconds = 30.0
-    """After which a program is ended, and has failed."""
+    """After which a program is ended, with all that it has started, and has failed."""
