@@ -52,8 +52,8 @@ class TransferSpec(Spec, frozen=True, kw_only=True):
     """How names change on the way; without a rule they stay."""
     overwrite_rule: OverwriteRule = "overwrite"
     """What to do where the destination has a file of this name: `overwrite` replaces it in one step, `fail` fails the
-    file, `skip` counts the source as delivered, `disable` leaves it to the destination, `timestamp-always` puts the time
-    into every name, `timestamp-to-new-file` into the new file's name, `timestamp-to-existing-file` into the other's."""
+    file, `skip` counts the source as delivered, `disable` leaves it to the destination, `timestamp-always` puts the
+    time into every name, `timestamp-to-new-file` into the new file's, `timestamp-to-existing-file` into the other's."""
     temporary_prefix: str = "."
     """Begins the name that a file has until it is complete."""
     temporary_suffix: str = ".part"
