@@ -25,7 +25,7 @@ test: check  ## Check, then run all tests; ARGS goes to pytest
 	$(BIN)/pytest --numprocesses 4 --dist loadscope $(ARGS)
 
 faults: setup  ## 10,000 files under 200 random faults, at most 80 minutes; ARGS goes to tests.faults
-	$(BIN)/python -m tests.faults --files 10000 --faults 200 --limit-s 4200 $(ARGS)
+	$(BIN)/python -m tests.faults --files 10000 --faults 200 --etcd 3 --limit-s 4200 $(ARGS)
 
 model: setup  ## Check the delivery protocol in every interleaving, within wide bounds: minutes, some GiB of memory
 	$(BIN)/python -m tests.model --deep

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from tests.faults import report
 from tests.faults.field import FLOWS
-from tests.faults.plan import WEIGHTS
+from tests.faults.plan import MEMBERS, WEIGHTS, kinds_of
 from tests.faults.trial import Options, Outcome, run_trial
 from tests.rig.leaks import adopt_orphans
 
@@ -28,12 +28,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
     parser.add_argument("--flow", choices=sorted(FLOWS), default="move")
     parser.add_argument("--nodes", type=int, default=2)
-    parser.add_argument("--names", type=int, default=24, help="how many names the producer uses")
+    parser.add_argument("--etcd", type=int, choices=(1, 3), default=1, help="how many members etcd has")
+    parser.add_argument("--names", type=int, default=24, help="names that the producer uses; copy: 0 uses none twice")
     parser.add_argument("--kind", action="append", choices=sorted(WEIGHTS), help="only faults of this kind; repeatable")
     parser.add_argument("--limit-s", type=float, default=4200.0, help="how long files and faults may take")
     parser.add_argument("--report", type=Path, default=report.PATH, help="file to which the result is appended")
     parser.add_argument("--keep", type=Path, help="folder for all that the programs write; it must not exist")
     given = parser.parse_args()
+    if given.etcd == 1 and MEMBERS & set(given.kind or ()):
+        parser.error(f"these kinds need --etcd 3: {', '.join(sorted(MEMBERS & set(given.kind)))}")
     options = Options(
         files=given.files,
         faults=given.faults,
@@ -41,7 +44,8 @@ def main() -> int:
         flow=given.flow,
         nodes=given.nodes,
         names=given.names,
-        kinds=tuple(given.kind or WEIGHTS),
+        etcd_members=given.etcd,
+        kinds=tuple(given.kind or kinds_of(given.etcd)),
         limit_s=given.limit_s,
     )
     adopt_orphans()

@@ -1,10 +1,10 @@
 """The partner's consumer, a program of its own: takes and deletes each file the moment it gets its final name.
 
-    python -m tests.faults.consumer INBOX AWAY LOG
+    python -m tests.faults.consumer INBOX AWAY LOG [beside]
 
 The kernel reports each name that a file gets in the folder, so that a late rename or a second copy meets no first one
 and is seen. It runs before all others on the processor: a name may be used again within milliseconds, and then the
-second file must not stand in for the first.
+second file must not stand in for the first. With `beside` it notes what else stands in the inbox at that moment.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ _PRIORITY = 10
 class Taker:
     """Takes first, hashes and deletes when nothing more is to be taken. One JSON line for each file goes to the log."""
 
-    def __init__(self, inbox: Path, away: Path, log: TextIO) -> None:
+    def __init__(self, inbox: Path, away: Path, log: TextIO, *, looks_beside: bool = False) -> None:
         self._inbox = inbox
         self._away = away
         self._log = log
-        self._taken: deque[tuple[str, Path, float]] = deque()
+        self._looks_beside = looks_beside
+        self._taken: deque[tuple[str, Path, float, list[int]]] = deque()
         self._count = 0
 
     def run(self) -> None:
@@ -71,14 +72,23 @@ class Taker:
         except FileNotFoundError:
             self._say({"name": name, "gone": True})  # Another of that name had already taken its place.
         else:
-            self._taken.append((name, path, time.time()))
+            self._taken.append((name, path, time.time(), self._beside()))
 
-    def _finish(self, name: str, path: Path, at: float) -> None:
+    def _beside(self) -> list[int]:
+        """Give the sizes of all files in the inbox. What is renamed meanwhile may be missed by one look, not by two."""
+        sizes: dict[int, int] = {}
+        for _ in range(2 if self._looks_beside else 0):
+            for entry in os.scandir(self._inbox):
+                with contextlib.suppress(FileNotFoundError):
+                    sizes[entry.inode()] = entry.stat().st_size
+        return list(sizes.values())
+
+    def _finish(self, name: str, path: Path, at: float, beside: list[int]) -> None:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         size_bytes = path.stat().st_size
         path.unlink()
-        self._say({"name": name, "sha256": digest, "size_bytes": size_bytes, "at": at})
+        self._say({"name": name, "sha256": digest, "size_bytes": size_bytes, "at": at, "beside": beside})
 
     def _say(self, line: dict[str, object]) -> None:
         self._log.write(json.dumps(line) + "\n")
@@ -91,7 +101,7 @@ def main() -> None:
     with contextlib.suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_PRIORITY))
     with log.open("a", encoding="utf-8") as lines:
-        Taker(inbox, away, lines).run()
+        Taker(inbox, away, lines, looks_beside="beside" in sys.argv[4:]).run()
 
 
 if __name__ == "__main__":

@@ -13,19 +13,23 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
-
 from mft.etcd.client import EtcdClient
 from tests.faults.link import Link
 from tests.faults.moment import WORKER_FIRST, Moment, State, look
-from tests.faults.producer import Produced
+from tests.faults.notes import Notes
+from tests.faults.producer import MARKER, Produced
 from tests.faults.verdict import Left, Took
 from tests.rig.cluster import Cluster, Document, Program, clean_environment
+from tests.rig.etcd_cluster import EtcdCluster
 from tests.rig.processes import ServerProcess, is_alive
 from tests.rig.waiting import eventually
 
 Flow = Literal["move", "copy", "batch"]
-FLOWS: Mapping[Flow, Document] = {"move": {}, "copy": {"delete_source": False}}
+FLOWS: Mapping[Flow, Document] = {
+    "move": {},
+    "copy": {"delete_source": False},
+    "batch": {"batch": {"marker": MARKER}},
+}
 """Flow → what it changes in the transfer."""
 TRANSFER = "out"
 _DISK_BYTES = 96 << 20
@@ -39,50 +43,61 @@ _SETTLE_S = 0.012
 class Field:
     """All parties. Each fault takes the party that it acts on by `claim`, so that two never act on one."""
 
-    def __init__(self, folder: Path, nodes: int, parallel_files: int, kept: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        flow: Flow,
+        *,
+        nodes: int = 2,
+        parallel_files: int = 6,
+        kept: int = 0,
+        etcd_members: int = 1,
+    ) -> None:
         """`kept`: how many sources stay where they are."""
         self.folder = folder
+        self._flow = flow
         self._parallel_files = parallel_files
         self._kept = kept
-        self.cluster = Cluster(folder)
+        self.cluster = Cluster(folder, etcd_members=etcd_members)
         assert self.cluster.etcd is not None
         self.etcd = self.cluster.etcd
+        ports = self.etcd.ports if isinstance(self.etcd, EtcdCluster) else (self.etcd.port,)
         self.names = tuple("abcdef"[:nodes])
         self.partner_link = Link(self.cluster.partner.port)
-        self.etcd_links = {name: Link(self.etcd.port) for name in self.names}
+        self.etcd_links = {name: tuple(Link(port) for port in ports) for name in self.names}
+        """The roads of each node, one to each member."""
         self.disks: dict[str, Path] = {}
         """Small file systems, by `source` and `partner`; empty where this user may not mount."""
         self.away = self.cluster.partner.home / "away"
-        self._consumer_log = folder / "took.jsonl"
-        where = (self.cluster.inbox, self.away, self._consumer_log)
+        self._notes = Notes(folder / "took.jsonl")
+        where = (self.cluster.inbox, self.away, self._notes.path)
         command: list[str | Path] = [sys.executable, "-m", "tests.faults.consumer", *where]
+        command += ["beside"] if flow == "batch" else []
         self.consumer = ServerProcess(command, folder / "consumer.log", clean_environment(PYTHONPATH=os.getcwd()))
         self._claims: dict[str, asyncio.Lock] = {}
         self._client: EtcdClient | None = None
-        self._flow: Flow = "move"
 
     # ---- life
 
     @asynccontextmanager
-    async def running(self, flow: Flow) -> AsyncIterator[Field]:
+    async def running(self) -> AsyncIterator[Field]:
         """Run everything, the transfer too, for as long as the block lasts."""
-        self._flow = flow
         async with AsyncExitStack() as stack:
             stack.enter_context(self._disk("source", self.cluster.outgoing, _DISK_BYTES + self._kept * _KEPT_BYTES))
             stack.enter_context(self._disk("partner", self.cluster.partner.home, _DISK_BYTES))
             for path in (self.cluster.inbox, self.away):
                 path.mkdir(parents=True, exist_ok=True)
-            for link in (self.partner_link, *self.etcd_links.values()):
+            for link in self.roads():
                 await stack.enter_async_context(link.running())
-            for name, link in self.etcd_links.items():
-                self.cluster.node(name, etcd=f"127.0.0.1:{link.port}")
+            for name, links in self.etcd_links.items():
+                self.cluster.node(name, etcd=",".join(f"127.0.0.1:{link.port}" for link in links))
             stack.callback(self._end)
             self.consumer.launch()
             await self.cluster.start(*self.names)
             await eventually(lambda: any(each.ready for each in self.took()), 60, what="the consumer watches")
             version = await self.cluster.apply(self._document())
             await self.cluster.whole(*self.names, version=version)
-            self._client = await stack.enter_async_context(EtcdClient([self.etcd.endpoint]))
+            self._client = await stack.enter_async_context(EtcdClient(self.etcd.endpoint.split(",")))
             yield self
 
     def _end(self) -> None:
@@ -124,11 +139,12 @@ class Field:
 
     async def heal(self) -> None:
         """End every fault, so that only the product's own recovery is left to wait for."""
-        for link in (self.partner_link, *self.etcd_links.values()):
+        for link in self.roads():
             link.open()
         for path in self.disks.values():
             empty_disk(path)
-        for each in (self.etcd, self.cluster.partner, *self.cluster.nodes.values()):
+        members = self.etcd.members if isinstance(self.etcd, EtcdCluster) else (self.etcd,)
+        for each in (*members, self.cluster.partner, *self.cluster.nodes.values()):
             if each.running():
                 each.resume()
         if not self.etcd.running():
@@ -141,12 +157,18 @@ class Field:
 
     # ---- what is so
 
-    def took(self) -> list[Took]:
+    def roads(self) -> tuple[Link, ...]:
+        """All roads that can be cut."""
+        return (self.partner_link, *(link for links in self.etcd_links.values() for link in links))
+
+    def took(self) -> Sequence[Took]:
         """Return what the consumer has noted so far."""
-        if not self._consumer_log.exists():
-            return []
-        whole, _, _ = self._consumer_log.read_text("utf-8").rpartition("\n")
-        return [msgspec.json.decode(line, type=Took) for line in whole.splitlines()]
+        return self._notes.read()
+
+    def arrived(self, sha256: str) -> bool:
+        """Say whether the consumer has taken this content."""
+        self._notes.read()
+        return sha256 in self._notes.contents
 
     async def look(self) -> Moment | None:
         """Look at what is in flight."""
@@ -171,9 +193,10 @@ class Field:
         )
 
     def missing(self, produced: Sequence[Produced]) -> list[str]:
-        """Name the sources that are not there any more, or not as they were."""
+        """Name the kept sources that are not there any more, or not as they were written last."""
         sizes = {entry.name: entry.stat().st_size for entry in os.scandir(self.cluster.outgoing)}
-        return [each.name for each in produced if sizes.get(each.name) != each.size_bytes]
+        last = {each.name: each.size_bytes for each in produced}
+        return [name for name, size_bytes in last.items() if sizes.get(name) != size_bytes]
 
     # ---- freezing
 

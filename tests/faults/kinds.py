@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import random
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from tests.faults.field import Field, empty_disk, fill_disk, living, send
 from tests.faults.link import Link
 from tests.faults.moment import State
 from tests.faults.plan import Fault
 from tests.rig.cluster import Program
+from tests.rig.etcd_cluster import EtcdCluster
 from tests.rig.waiting import eventually
 
 _FREEZES_MAX = 40
@@ -199,6 +200,32 @@ async def _etcd_stop(field: Field, done: Done, draw: random.Random, struck: asyn
             field.etcd.resume()
 
 
+async def _etcd_member(field: Field, done: Done, draw: random.Random, struck: asyncio.Event) -> None:
+    """Take the leading member away, or any, or have the leading one hand over. The others go on after an election."""
+    _, whom, verb = done.fault.kind.split("-")
+    assert isinstance(field.etcd, EtcdCluster)
+    async with field.claim("etcd"):
+        if verb == "move":
+            if not await field.etcd.move_leader():
+                done.skipped = "etcd had no leader that could hand over"
+            return
+        leader = await field.etcd.leader() if whom == "leader" else None
+        member = leader or draw.choice(field.etcd.members)
+        done.target = f"m{field.etcd.members.index(member)}"
+        if verb == "kill":
+            member.kill()
+        else:
+            member.pause()
+        try:
+            struck.set()
+            await asyncio.sleep(done.fault.lasts_s)
+        finally:
+            if verb == "stop":
+                member.resume()
+        if verb == "kill":
+            await member.start()
+
+
 async def _road(field: Field, done: Done, draw: random.Random) -> str:
     moment = await field.look()
     done.target = moment.leader if moment and moment.leader and draw.random() < 0.75 else draw.choice(field.names)
@@ -207,14 +234,22 @@ async def _road(field: Field, done: Done, draw: random.Random) -> str:
 
 async def _etcd_road_cut(field: Field, done: Done, draw: random.Random, struck: asyncio.Event) -> None:
     name = await _road(field, done, draw)
-    async with field.claim(f"road-{name}"):
-        await _cut(field.etcd_links[name], draw, done.fault.lasts_s, struck)
+    async with field.claim(f"road-{name}"), asyncio.TaskGroup() as tasks:
+        for road in _roads(field, name, draw):
+            tasks.create_task(_cut(road, draw, done.fault.lasts_s, struck), name="cut")
 
 
 async def _etcd_road_stall(field: Field, done: Done, draw: random.Random, struck: asyncio.Event) -> None:
     name = await _road(field, done, draw)
-    async with field.claim(f"road-{name}"):
-        await _stall(field.etcd_links[name], draw, done.fault.lasts_s, struck)
+    async with field.claim(f"road-{name}"), asyncio.TaskGroup() as tasks:
+        for road in _roads(field, name, draw):
+            tasks.create_task(_stall(road, draw, done.fault.lasts_s, struck), name="stall")
+
+
+def _roads(field: Field, name: str, draw: random.Random) -> Sequence[Link]:
+    """Choose among the roads of a node to etcd: all, as when its network fails, or the one to a single member."""
+    roads = field.etcd_links[name]
+    return roads if draw.random() < 0.6 else [draw.choice(roads)]
 
 
 # ---- disks
@@ -250,6 +285,11 @@ ACTIONS: Mapping[str, Action] = {
     "etcd-stop": _etcd_stop,
     "etcd-road-cut": _etcd_road_cut,
     "etcd-road-stall": _etcd_road_stall,
+    "etcd-leader-kill": _etcd_member,
+    "etcd-leader-stop": _etcd_member,
+    "etcd-leader-move": _etcd_member,
+    "etcd-member-kill": _etcd_member,
+    "etcd-member-stop": _etcd_member,
     "partner-full": _full,
     "source-full": _full,
 }

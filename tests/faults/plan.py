@@ -29,10 +29,24 @@ WEIGHTS = {
     "etcd-stop": 2,
     "etcd-road-cut": 2,
     "etcd-road-stall": 2,
+    "etcd-leader-kill": 2,
+    "etcd-leader-stop": 2,
+    "etcd-leader-move": 2,
+    "etcd-member-kill": 1,
+    "etcd-member-stop": 1,
     "partner-full": 2,
     "source-full": 1,
 }
 """Kind → how often it comes, beside the others."""
+
+
+MEMBERS = frozenset(kind for kind in WEIGHTS if kind.startswith(("etcd-leader-", "etcd-member-")))
+"""Kinds that need several members of etcd: with one they would be what `etcd-restart` and `etcd-stop` are."""
+
+
+def kinds_of(etcd_members: int) -> tuple[str, ...]:
+    """Give the kinds of fault that there are with so many members of etcd."""
+    return tuple(kind for kind in WEIGHTS if etcd_members > 1 or kind not in MEMBERS)
 
 
 class Fault(Struct, frozen=True, kw_only=True):

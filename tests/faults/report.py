@@ -24,12 +24,13 @@ _SHOWN_MAX = 12
 def show(options: Options, outcome: Outcome, console: Console) -> None:
     """Print the table."""
     result = "every file exactly once" if outcome.verdict.holds else "VIOLATED"
-    title = f"seed {options.seed}: {outcome.produced} files, {len(outcome.faults)} faults: {result}"
+    title = f"{options.flow}, seed {options.seed}, {options.nodes} nodes, {options.etcd_members} etcd: "
+    title += f"{outcome.produced} files, {len(outcome.faults)} faults: {result}"
     table = Table(title=title, title_justify="left")
     for column in ("fault", "times", "hit"):
         table.add_column(column, justify="right" if column == "times" else "left")
     for kind, hits in sorted(_hits(outcome).items()):
-        states = ", ".join(f"{state} {count}" for state, count in sorted(hits.items()) if state)
+        states = ", ".join(f"{state} {count}" for state, count in _known(hits).items())
         table.add_row(kind, str(hits.total()), states)
     table.add_section()
     for what, count in counts(outcome.verdict).items():
@@ -54,6 +55,7 @@ def details(verdict: Verdict) -> dict[str, tuple[str, ...]]:
         "not as produced": verdict.foreign,
         "out of order": verdict.disordered,
         "overwritten": verdict.overwritten,
+        "ahead of their batch": verdict.early,
         "left at the partner": verdict.left.inbox,
         "left at the source": verdict.left.outgoing,
         "left in the journal": verdict.left.records,
@@ -71,9 +73,12 @@ def append(path: Path, options: Options, outcome: Outcome, commit: str) -> None:
         "flow": options.flow,
         "machine": {"cores": os.cpu_count(), "kernel": platform.release(), "load": round(os.getloadavg()[0], 1)},
         "nodes": options.nodes,
+        "etcd": options.etcd_members,
+        "names": options.names,
         "files": outcome.produced,
         "bytes": outcome.produced_bytes,
         "faults": {kind: states.total() for kind, states in sorted(hits.items())},
+        "hit_by": {kind: by for kind, states in sorted(hits.items()) if (by := _known(states))},
         "hit": dict(sorted(Counter(each.hit.value for each in outcome.faults if each.hit).items())),
         "skipped": dict(Counter(each.fault.kind for each in outcome.faults if each.skipped)),
         "duration_s": round(outcome.duration_s, 1),
@@ -94,6 +99,10 @@ def _hits(outcome: Outcome) -> dict[str, Counter[str]]:
         if not each.skipped:
             hits.setdefault(each.fault.kind, Counter())[each.hit.value if each.hit else ""] += 1
     return hits
+
+
+def _known(states: Counter[str]) -> dict[str, int]:
+    return {state: count for state, count in sorted(states.items()) if state}
 
 
 def present_commit() -> str:

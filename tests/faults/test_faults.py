@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ from rich.console import Console
 
 from mft.model.delivery import Record
 from tests.faults import report
+from tests.faults.kinds import ACTIONS
 from tests.faults.moment import State, classify
-from tests.faults.plan import WEIGHTS, plan
-from tests.faults.producer import Produced
+from tests.faults.plan import MEMBERS, WEIGHTS, kinds_of, plan
+from tests.faults.producer import MARKER, Batches, Kept, Produced, Taken
 from tests.faults.trial import Options, run_trial
 from tests.faults.verdict import Left, Took, judge
 
@@ -67,6 +69,8 @@ def test_a_plan_is_the_seed_s() -> None:
     assert plan(5, 40) == plan(5, 40)
     assert plan(5, 40) != plan(6, 40)
     assert {fault.kind for fault in plan(5, 40)} == set(WEIGHTS)
+    assert set(WEIGHTS) - set(kinds_of(1)) == MEMBERS
+    assert set(WEIGHTS) == set(ACTIONS)
     assert {fault.aim for fault in plan(5, 60)} == {None, *State}
 
 
@@ -83,3 +87,44 @@ def test_states_are_told_apart() -> None:
         "d": State.DONE,
         "e": State.REMOVED,
     }
+
+
+def test_a_verdict_on_batches() -> None:
+    """Goal: a part of a batch that shows too soon is found. Method: files beside it, missing, and the marker first."""
+    produced = [Produced(n, name, f"hash {n}", 10 + n) for n, name in enumerate(("a", "b", "end", "a", "end"))]
+
+    def took(number: int, *beside: int) -> Took:
+        return Took(produced[number].name, f"hash {number}", 10 + number, beside=beside)
+
+    def early(*arrivals: Took) -> tuple[str, ...]:
+        return judge(produced, arrivals, Left(), [], marker="end").early
+
+    assert early(took(0, 11, 12), took(1, 12, 13), took(2), took(3, 14), took(4)) == ()
+    assert early(took(0, 11, 13), took(1, 12), took(2), took(3, 14), took(4)) == ("a #0 without end #2",)
+    assert early(took(0, 11, 12), took(2, 11), took(1), took(3, 14), took(4)) == ("end before b #1",)
+
+
+def test_names_come_again_when_they_may(tmp_path: Path) -> None:
+    """Goal: each flow's producer is the one it says. Method: look at the names that are free, step by step."""
+    taken = Taken(tmp_path, 2)
+    (tmp_path / "report-000.dat").touch()
+    assert taken.free([]) == ["report-001.dat"]
+    arrived: set[str] = set()
+    kept = Kept(2, arrived.__contains__)
+    produced = [_produced(0, "report-000.dat"), _produced(1, "report-001.dat")]
+    assert kept.free(produced[:1]) == ["report-001.dat"]
+    assert kept.free(produced) == []
+    arrived.add("hash 1")
+    assert kept.free(produced) == ["report-001.dat"]
+    batches, names = Batches(tmp_path, 12, random.Random(1)), list[str]()
+    while len(names) < 12:
+        (name,) = batches.free([])
+        batches.chosen(name)
+        names.append(name)
+        (tmp_path / name).touch()
+        if name == MARKER:
+            assert batches.free([]) == []
+            for each in set(names):
+                (tmp_path / each).unlink(missing_ok=True)
+    assert names[-1] == MARKER
+    assert names.count(MARKER) >= 2

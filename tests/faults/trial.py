@@ -14,8 +14,8 @@ from msgspec import Struct
 from mft.errors import MftError
 from tests.faults.field import Field, Flow
 from tests.faults.kinds import Done, carry_out
-from tests.faults.plan import WEIGHTS, Fault, plan
-from tests.faults.producer import Producer
+from tests.faults.plan import Fault, kinds_of, plan
+from tests.faults.producer import MARKER, Batches, Kept, Naming, Producer, Taken
 from tests.faults.verdict import Left, Verdict, judge
 from tests.rig.waiting import eventually
 
@@ -31,9 +31,10 @@ class Options(Struct, frozen=True, kw_only=True):
     flow: Flow = "move"
     nodes: int = 2
     names: int = 24
-    """Names that the producer uses."""
+    """Names that the producer uses; of a copy flow 0: none twice."""
+    etcd_members: int = 1
     parallel_files: int = 6
-    kinds: tuple[str, ...] = tuple(WEIGHTS)
+    kinds: tuple[str, ...] = kinds_of(1)
     lasts_s_max: float = 9.0
     """No fault lasts longer."""
     drain_s_max: float = 240.0
@@ -90,12 +91,18 @@ async def run_trial(folder: Path, options: Options) -> Outcome:
     """Make one run in `folder`."""
     faults = plan(options.seed, options.faults, options.kinds, options.lasts_s_max)
     keeps = options.flow == "copy"
-    field = Field(folder, options.nodes, options.parallel_files, options.files if keeps else 0)
+    field = Field(
+        folder,
+        options.flow,
+        nodes=options.nodes,
+        parallel_files=options.parallel_files,
+        kept=(options.names or options.files) if keeps else 0,
+        etcd_members=options.etcd_members,
+    )
     began = time.monotonic()
-    async with field.running(options.flow):
+    async with field.running():
         draw = random.Random(f"files {options.seed}")
-        names = 0 if keeps else options.names
-        producer = Producer(field.cluster.outgoing, options.files, names, draw)
+        producer = Producer(field.cluster.outgoing, options.files, _naming(field, options, draw), draw)
         trouble: list[str] = []
         try:
             async with asyncio.timeout(options.limit_s):
@@ -112,7 +119,8 @@ async def run_trial(folder: Path, options: Options) -> Outcome:
         trouble += [each.trouble for each in done if each.trouble]
         if keeps:
             trouble += [f"source {name} is gone" for name in field.missing(producer.produced)]
-        verdict = judge(producer.produced, field.took(), left, trouble)
+        marker = MARKER if options.flow == "batch" else ""
+        verdict = judge(producer.produced, field.took(), left, trouble, marker=marker)
     return Outcome(
         faults=tuple(done),
         produced=len(producer.produced),
@@ -121,6 +129,17 @@ async def run_trial(folder: Path, options: Options) -> Outcome:
         drain_s=drain_s,
         verdict=verdict,
     )
+
+
+def _naming(field: Field, options: Options, draw: random.Random) -> Naming:
+    """Choose by which rule the flow's producer gives names."""
+    match options.flow:
+        case "move":
+            return Taken(field.cluster.outgoing, options.names)
+        case "copy":
+            return Kept(options.names, field.arrived)
+        case "batch":
+            return Batches(field.cluster.outgoing, options.files, draw)
 
 
 async def _flow(field: Field, producer: Producer, faults: Sequence[Fault], options: Options) -> list[Done]:

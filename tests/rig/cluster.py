@@ -25,6 +25,7 @@ from mft.etcd.client import EtcdClient
 from mft.pb.admin.v1 import admin_pb2 as pb
 from tests.rig.binaries import find
 from tests.rig.etcd import Etcd
+from tests.rig.etcd_cluster import EtcdCluster
 from tests.rig.processes import ServerProcess, descendants, is_alive, signal_tree
 from tests.rig.sshd import Sshd
 from tests.rig.waiting import eventually, free_port
@@ -123,11 +124,13 @@ class AdminResult(NamedTuple):
 class Cluster:
     """Etcd, a controller, nodes, and an OpenSSH server as partner. Started again, each keeps its ports and folders."""
 
-    def __init__(self, folder: Path, *, embedded: bool = False) -> None:
+    def __init__(self, folder: Path, *, embedded: bool = False, etcd_members: int = 1) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.keys = Keys("default")
-        self.etcd = None if embedded else Etcd(folder / "etcd")
+        self.etcd: Etcd | EtcdCluster | None = None
+        if not embedded:
+            self.etcd = Etcd(folder / "etcd") if etcd_members == 1 else EtcdCluster(folder / "etcd", etcd_members)
         self.endpoint = f"127.0.0.1:{free_port()}" if self.etcd is None else self.etcd.endpoint
         self.partner = Sshd(folder / "partner")
         self.admin_address = f"127.0.0.1:{free_port()}"
@@ -264,7 +267,7 @@ class Cluster:
     @asynccontextmanager
     async def eye(self) -> AsyncIterator[Eye]:
         """Open a connection to etcd, to see who leads without asking the controller."""
-        async with EtcdClient([self.endpoint]) as client:
+        async with EtcdClient(self.endpoint.split(",")) as client:
             yield Eye(client, self.keys)
 
     # ---- configs

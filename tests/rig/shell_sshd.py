@@ -20,13 +20,15 @@ class ShellSshd(Sshd):
         config = folder / "sshd_config"
         lines = config.read_text("utf-8").splitlines()
         kept = [line for line in lines if not line.startswith(("Subsystem", "ForceCommand"))]
+        # The start-up files of whoever runs the tests are nothing to wait for.
+        environment = f"SetEnv HOME={self.home}"
         if busybox is not None:
             tools = folder / "tools"
             tools.mkdir()
             for name in TOOLS:
                 (tools / name).symlink_to(busybox)
-            kept.append(f"SetEnv PATH={tools}")
-        config.write_text("\n".join([*kept, ""]), "utf-8")
+            environment += f" PATH={tools}"
+        config.write_text("\n".join([*kept, environment, ""]), "utf-8")
 
 
 def find_busybox() -> Path | None:

@@ -1,8 +1,7 @@
-"""Etcd members other than the plain one of the rig: three as a cluster, and one with TLS and client certificates."""
+"""Etcd members other than the plain one of the rig: three that elect quickly, and one with client certificates."""
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import ipaddress
 from collections.abc import AsyncIterator
@@ -15,41 +14,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from mft.etcd.channel import TlsOptions
-from tests.rig.etcd import Etcd
+from tests.rig.etcd_cluster import Member, run_etcd_cluster
 from tests.rig.waiting import free_port
-
-
-class Member(Etcd):
-    """One etcd with some options of the rig's command changed or added."""
-
-    def option(self, name: str, value: str | None = None) -> str:
-        """Read an option of the command, or set it first."""
-        if name not in self.command:
-            self.command += [name, ""]
-        index = self.command.index(name) + 1
-        if value is not None:
-            self.command[index] = value
-        return self.command[index]
 
 
 @asynccontextmanager
 async def run_cluster(folder: Path, size: int = 3) -> AsyncIterator[list[Member]]:
     """Run members as one cluster, with a quick election, for as long as the block lasts."""
-    members = [Member(folder / f"m{number}") for number in range(size)]
-    peers = {f"m{number}": member.option("--listen-peer-urls") for number, member in enumerate(members)}
-    for name, member in zip(peers, members, strict=True):
-        member.option("--name", name)
-        member.option("--initial-cluster", ",".join(f"{name}={url}" for name, url in peers.items()))
-        member.option("--heartbeat-interval", "50")
-        member.option("--election-timeout", "500")
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            for name, member in zip(peers, members, strict=True):
-                tasks.create_task(member.start(), name=f"start:{name}")
-        yield members
-    finally:
-        for member in members:
-            member.kill()
+    quick = (("--heartbeat-interval", "50"), ("--election-timeout", "500"))
+    async with run_etcd_cluster(folder, size, quick) as cluster:
+        yield cluster.members
 
 
 @asynccontextmanager

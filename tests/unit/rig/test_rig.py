@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.rig.etcd import Etcd
+from tests.rig.etcd_cluster import Member, run_etcd_cluster
 from tests.rig.leaks import processes_left, tasks_left
 from tests.rig.processes import descendants, is_alive
 from tests.rig.sftp import sftp_batch
@@ -85,3 +87,26 @@ async def test_eventually_says_what_was_awaited() -> None:
 def test_free_port_is_free() -> None:
     """Goal: two calls rarely meet. Method: many calls."""
     assert len({free_port() for _ in range(20)}) > 15
+
+
+async def test_an_etcd_cluster_changes_its_leader(tmp_path: Path) -> None:
+    """Goal: the faults that need three members strike. Method: hand over; kill who leads; each time another leads."""
+    async with run_etcd_cluster(tmp_path) as cluster:
+        first = await cluster.leader()
+        assert first is not None
+        assert await cluster.move_leader()
+
+        async def another(than: object) -> Member | None:
+            leader = await cluster.leader()
+            return leader if leader is not than else None
+
+        second = await eventually(partial(another, first), what="another leads")
+        assert second is not None
+        await second.ctl("put", "key", "value")
+        second.kill()
+        third = await eventually(partial(another, second), what="a third leads")
+        assert third is not None
+        assert await third.ctl("get", "--print-value-only", "key") == "value\n"
+        assert not cluster.running()
+        await cluster.start()
+        assert cluster.running()
