@@ -56,7 +56,8 @@ class Product:
         for path in (self._sources / "empty" / "first", self.outbox / "first"):
             path.write_bytes(b"first")
         arrived = [self.inbox / "first", self.fetched / "first"]
-        await eventually(lambda: all(path.exists() for path in arrived), 60, what="the first files")
+        with self.cluster.nodes["a"].explained():
+            await eventually(lambda: all(path.exists() for path in arrived), 60, what="the first files")
         for path in arrived:
             path.unlink()
         await self._records_gone()
@@ -71,11 +72,14 @@ class Product:
         """Let the prepared files appear; return the seconds until all are delivered and the journal is empty."""
         began = time.monotonic()
         self._show(prepared)
-        await eventually(lambda: len(os.listdir(self.inbox)) == count, _LIMIT_S, what="all files", every_s=0.02)
+
+        def is_all() -> bool:
+            names = os.listdir(self.inbox)
+            return len(names) == count and not any(name.startswith(".") for name in names)
+
+        await eventually(is_all, _LIMIT_S, what="all files", every_s=0.02)
         await self._records_gone()
         took = time.monotonic() - began
-        names = os.listdir(self.inbox)
-        assert not any(name.startswith(".") for name in names)
         self._show(self._sources / "empty")
         return took
 

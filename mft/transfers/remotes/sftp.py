@@ -3,41 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import stat
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager
-from typing import cast
+from functools import partial
+from typing import TypeVar
 
 import asyncssh
 
-from mft.errors import Exhausted, Invalid, MftError, Unavailable
+from mft.errors import Exhausted, Invalid, MftError, NotFound, Unavailable
 from mft.model.locations import SftpLocationSpec
+from mft.transfers.remotes import sftp_wire as wire
 from mft.transfers.remotes.base import Entry
-from mft.transfers.remotes.sftp_channels import Channels, start_sftp
+from mft.transfers.remotes.sftp_channels import Channels
 from mft.transfers.remotes.sftp_connect import connect
-from mft.transfers.remotes.sftp_content import Handle, receive_content, send_content
-from mft.transfers.remotes.sftp_errors import reason, translated
+from mft.transfers.remotes.sftp_content import receive_content, send_content
+from mft.transfers.remotes.sftp_errors import FAILURES, reason, translated
+from mft.transfers.remotes.sftp_exchange import Exchange, open_exchange
+from mft.transfers.remotes.sftp_wire import Answer, Code, Flag, Kind, Refused
+
+T = TypeVar("T")
 
 _ROOM_BYTES_MIN = 1024 * 1024
 """A disk with less room than this counts as full when a write fails."""
-_NOWHERE = "/.mft-no-such-file"
-"""Renamed to itself to learn whether the server offers posix-rename: asyncssh says so before it sends anything."""
+_LISTINGS_AHEAD = 4
+"""READDIR requests under way at a server that works in order: each answers with a hundred names or so."""
 
 
 class SftpRemote:
-    """One SSH connection with one SFTP channel to the partner."""
+    """One SSH connection with a few SFTP channels to the partner."""
 
-    def __init__(
-        self,
-        spec: SftpLocationSpec,
-        connection: asyncssh.SSHClientConnection,
-        sftp: asyncssh.SFTPClient,
-        source_atomic: bool,
-    ) -> None:
+    def __init__(self, spec: SftpLocationSpec, connection: asyncssh.SSHClientConnection, first: Exchange) -> None:
         self._spec = spec
         self._connection = connection
-        self._channels = Channels(connection, sftp, spec.call_timeout_s)
-        self.source_atomic = source_atomic
+        self._channels = Channels(connection, first, spec.call_timeout_s)
+        self.source_atomic = wire.POSIX_RENAME in first.extensions
         # OpenSSH's server does one request of a channel after the other.
         self._in_order = "OpenSSH" in str(connection.get_extra_info("server_version", ""))
 
@@ -55,89 +54,91 @@ class SftpRemote:
             async with asyncio.timeout(spec.connect_timeout_s):
                 connection = await connect(spec)
                 try:
-                    sftp = await start_sftp(connection)
-                    return cls(spec, connection, sftp, await _offers_posix_rename(sftp))
+                    return cls(spec, connection, await open_exchange(connection, spec.call_timeout_s))
                 except asyncssh.ChannelOpenError as error:
                     raise Invalid(f"{where} takes the login, but offers no SFTP: {reason(error)}") from error
                 except BaseException:
                     connection.abort()
                     raise
-        except (asyncssh.Error, OSError, TimeoutError) as error:
+        except FAILURES as error:
             raise Unavailable(f"cannot connect to {where}: {reason(error)}") from error
 
     async def scan(self, folder: str) -> AsyncIterator[Entry]:
         """Yield the folder's entries as the server sends them."""
-        async with self._channels.use() as sftp, aclosing(_names(sftp, folder)) as names:
+        with self._translated("list", folder):
+            exchange = await self._channels.pick()
+            handle = await exchange.open(Kind.OPENDIR, wire.path(folder))
+        try:
             while True:
-                async with self._bounded("list", folder):
-                    name = await anext(names, None)
-                if name is None:
+                with self._translated("list", folder):
+                    entries = await self._listed(exchange, handle)
+                for entry in entries:
+                    if entry.name not in (".", ".."):
+                        yield entry
+                if not entries:
                     return
-                if name.filename not in (".", ".."):
-                    yield _entry(str(name.filename), name.attrs)
+        finally:
+            exchange.let_go(handle)
 
     async def lstat(self, path: str) -> Entry:
         """Say what stands under this name."""
-        async with self._call("look at", path) as sftp:
-            return _entry(path.rpartition("/")[2], await sftp.lstat(path))
+        name = path.rpartition("/")[2]
+        return await self._ask("look at", path, Kind.LSTAT, wire.path(path), partial(wire.attributes, name=name))
 
     async def rename(self, old: str, new: str) -> None:
         """Rename, replacing what stood there where the server offers posix-rename."""
-        async with self._call("rename", old) as sftp:
-            if self.source_atomic:
-                await sftp.posix_rename(old, new)
-            else:
-                await sftp.rename(old, new)
+        names = wire.path(old) + wire.path(new)
+        if self.source_atomic:
+            await self._ask("rename", old, Kind.EXTENDED, wire.string(wire.POSIX_RENAME) + names, wire.status)
+        else:
+            await self._ask("rename", old, Kind.RENAME, names, wire.status)
 
     async def remove(self, path: str) -> None:
         """Remove one file."""
-        async with self._call("remove", path) as sftp:
-            await sftp.remove(path)
+        await self._ask("remove", path, Kind.REMOVE, wire.path(path), wire.status)
 
     async def sha256(self, path: str) -> None:
         """OpenSSH's server hashes nothing."""
 
     async def make_folder(self, path: str) -> None:
         """Make one folder unless it is there. Version 3 has no word for "exists", so a failure looks again."""
-        async with self._call("make folder", path) as sftp:
-            try:
-                await sftp.mkdir(path)
-            except asyncssh.SFTPError:
-                if not await sftp.isdir(path):
-                    raise
+        try:
+            await self._ask("make folder", path, Kind.MKDIR, wire.making(path), wire.status)
+        except MftError as error:
+            if not isinstance(error.__cause__, Refused) or not await self._is_folder(path):
+                raise
 
     async def remove_folder(self, path: str) -> None:
         """Remove one folder if it is empty; version 3 answers a plain failure if it is not."""
-        async with self._call("remove folder", path) as sftp:
-            try:
-                await sftp.rmdir(path)
-            except asyncssh.SFTPFailure:
-                pass
+        try:
+            await self._ask("remove folder", path, Kind.RMDIR, wire.path(path), wire.status)
+        except MftError as error:
+            if not isinstance(error.__cause__, Refused) or error.__cause__.code != Code.FAILURE:
+                raise
 
     @asynccontextmanager
     async def read(self, path: str, offset: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open the file and give its content, piece by piece."""
-        async with self._channels.use() as sftp:
-            handle = await self._open(sftp, path, "open", asyncssh.FXF_READ)
-            try:
-                async with receive_content(handle, self._spec.call_timeout_s, offset) as pieces:
-                    yield self._pieces(pieces, path)
-            finally:
-                await self._let_go(handle)
+        with self._translated("open", path):
+            exchange = await self._channels.pick()
+            handle = await exchange.open(Kind.OPEN, wire.opening(path, Flag.READ))
+        try:
+            async with aclosing(receive_content(exchange, handle, offset, in_order=self._in_order)) as pieces:
+                yield self._pieces(pieces, path)
+        finally:
+            exchange.let_go(handle)
 
     async def write(self, path: str, content: AsyncIterator[bytes], offset: int = 0) -> int:
         """Make a file of this content; synced where the server offers fsync."""
-        flags = asyncssh.FXF_WRITE | (0 if offset else asyncssh.FXF_CREAT | asyncssh.FXF_EXCL)
-        async with self._channels.use() as sftp:
-            handle = await self._open(sftp, path, "create", flags)
-            try:
-                with self._translated("write", path):
-                    return await send_content(handle, content, self._spec.call_timeout_s, offset)
-            except MftError as error:
-                raise await self._more_exactly(sftp, path, error) from error.__cause__
-            finally:
-                if handle.is_open:
-                    await self._let_go(handle)
+        flags = Flag.WRITE | (0 if offset else Flag.CREATE | Flag.EXCLUSIVE)
+        with self._translated("create", path):
+            exchange = await self._channels.pick()
+            handle = await exchange.open(Kind.OPEN, wire.opening(path, flags))
+        try:
+            with self._translated("write", path):
+                return await send_content(exchange, handle, content, offset, in_order=self._in_order)
+        except MftError as error:
+            raise await self._more_exactly(path, error) from error.__cause__
 
     async def close(self) -> None:
         """Close the connection at once: whatever was under way fails."""
@@ -150,70 +151,46 @@ class SftpRemote:
 
     def abort(self) -> None:
         """Close the connection without waiting for its end."""
+        self._channels.close()
         self._connection.abort()
 
-    async def _open(self, sftp: asyncssh.SFTPClient, path: str, doing: str, flags: int) -> Handle:
-        async with self._bounded(doing, path):
-            file = await sftp.open(path, flags, encoding=None)
-            return Handle(sftp, file, in_order=self._in_order)
+    async def _ask(self, doing: str, path: str, kind: Kind, body: bytes, take: Callable[[Answer], T]) -> T:
+        """Make one exchange with the server."""
+        with self._translated(doing, path):
+            exchange = await self._channels.pick()
+            return await exchange.call(kind, body, take)
+
+    async def _listed(self, exchange: Exchange, handle: bytes) -> list[Entry]:
+        """Ask for the next names; none at the end."""
+        asked = _LISTINGS_AHEAD if self._in_order else 1
+        calls = [exchange.call(Kind.READDIR, wire.string(handle), wire.names) for _ in range(asked)]
+        return [entry for entries in await asyncio.gather(*calls) for entry in entries]
+
+    async def _is_folder(self, path: str) -> bool:
+        try:
+            take = partial(wire.attributes, name="")
+            return (await self._ask("look at", path, Kind.STAT, wire.path(path), take)).is_folder
+        except NotFound:
+            return False
 
     async def _pieces(self, pieces: AsyncIterator[bytes], path: str) -> AsyncIterator[bytes]:
         with self._translated("read", path):
             async for piece in pieces:
                 yield piece
 
-    async def _let_go(self, handle: Handle) -> None:
-        """Close a handle whose content no longer matters; a dead connection has closed it already."""
-        try:
-            async with asyncio.timeout(self._spec.call_timeout_s):
-                await handle.close()
-        except (asyncssh.Error, OSError, TimeoutError):
-            pass
-
-    async def _more_exactly(self, sftp: asyncssh.SFTPClient, path: str, error: MftError) -> MftError:
+    async def _more_exactly(self, path: str, error: MftError) -> MftError:
         """Tell a full disk from another failure: version 3 has no word for it, but some servers tell the room left."""
-        if not isinstance(error.__cause__, asyncssh.SFTPFailure):
+        if not isinstance(error.__cause__, Refused) or error.__cause__.code != Code.FAILURE:
             return error
+        folder = path.rpartition("/")[0] or ("/" if path.startswith("/") else ".")
         try:
-            async with asyncio.timeout(self._spec.call_timeout_s):
-                room = await sftp.statvfs(path.rpartition("/")[0] or ("/" if path.startswith("/") else "."))
-        except (asyncssh.Error, OSError, TimeoutError):
+            body = wire.string(wire.STATVFS) + wire.path(folder)
+            room_bytes = await self._ask("look at", folder, Kind.EXTENDED, body, wire.room_bytes)
+        except MftError:
             return error
-        if room.bavail * room.frsize >= _ROOM_BYTES_MIN:
+        if room_bytes >= _ROOM_BYTES_MIN:
             return error
         return Exhausted(f"{error.message} (its disk is full)")
 
-    @asynccontextmanager
-    async def _call(self, doing: str, path: str) -> AsyncIterator[asyncssh.SFTPClient]:
-        """Give a channel for one exchange with the server, bounded, its errors translated."""
-        async with self._bounded(doing, path), self._channels.use() as sftp:
-            yield sftp
-
-    @asynccontextmanager
-    async def _bounded(self, doing: str, path: str) -> AsyncIterator[None]:
-        """Bound one exchange on a channel that is held already, and translate its errors."""
-        with self._translated(doing, path):
-            async with asyncio.timeout(self._spec.call_timeout_s):
-                yield
-
     def _translated(self, doing: str, path: str) -> AbstractContextManager[None]:
         return translated(doing, path, f"{self._spec.address}:{self._spec.port}")
-
-
-def _names(sftp: asyncssh.SFTPClient, folder: str) -> AsyncGenerator[asyncssh.SFTPName, None]:
-    return cast(AsyncGenerator[asyncssh.SFTPName, None], sftp.scandir(folder))
-
-
-async def _offers_posix_rename(sftp: asyncssh.SFTPClient) -> bool:
-    try:
-        await sftp.posix_rename(_NOWHERE, _NOWHERE)
-    except asyncssh.SFTPOpUnsupported:
-        return False
-    except asyncssh.SFTPError:
-        pass
-    return True
-
-
-def _entry(name: str, attrs: asyncssh.SFTPAttrs) -> Entry:
-    mode = attrs.permissions or 0
-    return Entry(name, attrs.size or 0, float(attrs.mtime or 0), stat.S_ISREG(mode), stat.S_ISDIR(mode))

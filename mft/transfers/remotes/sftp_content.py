@@ -1,224 +1,159 @@
-"""Content to and from one open SFTP handle, with as many requests under way as fill the road.
-
-It speaks to asyncssh's request layer instead of its file object: that layer sends a request in the moment in which its
-task begins, so requests go out in the order of their tasks, and none waits for a task of its own inside.
-"""
+"""Content to and from one open SFTP handle, with as many requests under way as fill the road."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from functools import partial
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator
 
-import asyncssh
-
+from mft.transfers.remotes import sftp_wire as wire
 from mft.transfers.remotes.base import CHUNK_BYTES
+from mft.transfers.remotes.sftp_exchange import Exchange, Outcome
+from mft.transfers.remotes.sftp_wire import Answer, Code, Kind, Refused
 
 _UNDER_WAY_BYTES_MAX = 4 * CHUNK_BYTES
 """Bytes under way for one file: 30 MiB/s at 130 ms."""
-_BLOCK_BYTES_MAX = 255 * 1024
-_REQUESTS_MAX = 128
-
-Call = Callable[[], Awaitable[object]]
 
 
-class Handle:
-    """One open handle at the server."""
+class _UnderWay:
+    """Requests of one upload that are not yet answered, and the first that was refused."""
 
-    def __init__(self, sftp: asyncssh.SFTPClient, file: asyncssh.SFTPClientFile, *, in_order: bool) -> None:
-        # Not public, hence the pin on the library's minor version.
-        self._requests: Any = file._handler
-        self._handle = file.handle
-        self.is_open = True
-        self.in_order = in_order
-        self.write_bytes_max = min(sftp.limits.max_write_len, _BLOCK_BYTES_MAX)
-        self.read_bytes_max = min(sftp.limits.max_read_len, _BLOCK_BYTES_MAX)
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._requests = 0
+        self._bytes = 0
+        self._wake: asyncio.Future[None] | None = None
+        self.failed: Exception | None = None
 
-    async def write(self, offset: int, block: bytes) -> None:
-        """Write one block."""
-        await self._requests.write(self._handle, offset, block)
+    def send(self, kind: Kind, body: bytes, content: bytes | memoryview = b"", *, offered: bool = True) -> None:
+        """Begin a request. With `offered` False it is a courtesy that the server need not know."""
+        size = len(content)
+        self._requests += 1
+        self._bytes += size
+        self._exchange.unanswered_bytes += size
 
-    async def sync(self) -> None:
-        """Put what was written on stable storage; a server that cannot is not asked to."""
-        try:
-            await self._requests.fsync(self._handle)
-        except asyncssh.SFTPOpUnsupported:
-            pass
-
-    async def close(self) -> None:
-        """Give the handle back."""
-        self.is_open = False
-        await self._requests.close(self._handle)
-
-    async def read(self, offset: int, size_bytes: int) -> bytes:
-        """Read one block whole; less only at the end of the file."""
-        block = b""
-        while len(block) < size_bytes:
+        def answered(outcome: Outcome) -> None:
+            self._requests -= 1
+            self._bytes -= size
+            self._exchange.unanswered_bytes -= size
             try:
-                data, _ = await self._requests.read(self._handle, offset + len(block), size_bytes - len(block))
-            except asyncssh.SFTPEOFError:
-                break
-            block += data
-            # Where a server reads a file by single calls in order, less than asked is its end.
-            if not data or self.in_order:
-                break
-        return block
+                if isinstance(outcome, Exception):
+                    raise outcome
+                wire.status(outcome)
+            except Exception as error:
+                forgiven = not offered and isinstance(error, Refused) and error.code == Code.UNSUPPORTED
+                self.failed = self.failed or (None if forgiven else error)
+            if self._wake is not None and not self._wake.done():
+                self._wake.set_result(None)
 
-
-class Window:
-    """Requests of one file that are under way. The road is lost if none is answered for `limit_s`."""
-
-    def __init__(self, tasks: asyncio.TaskGroup, limit_s: float, block_bytes: int) -> None:
-        self._tasks = tasks
-        self._limit_s = limit_s
-        self._most = max(2, min(_REQUESTS_MAX, _UNDER_WAY_BYTES_MAX // block_bytes))
-        self._under_way = 0
-        self._answer = asyncio.Event()
-        self._requests: set[asyncio.Task[None]] = set()
-        self.failed: list[Exception] = []
-
-    def send(self, call: Call, name: str) -> None:
-        """Begin a request."""
-        self._under_way += 1
-        request = self._tasks.create_task(self._answered(call), name=name)
-        self._requests.add(request)
-        request.add_done_callback(self._requests.discard)
-
-    def cancel(self) -> None:
-        """Wait for no answer any more."""
-        for request in self._requests:
-            request.cancel()
+        self._exchange.send(kind, body, answered, content)
 
     async def room(self) -> None:
-        """Wait until one more may begin."""
-        await self._until(self._most - 1)
+        """Wait until more may be sent, or something has failed."""
+        while self._bytes >= _UNDER_WAY_BYTES_MAX and self.failed is None:
+            await self._answer()
 
     async def empty(self) -> None:
-        """Wait until all are answered."""
-        await self._until(0)
+        """Wait until all is answered."""
+        while self._requests:
+            await self._answer()
 
-    async def _answered(self, call: Call) -> None:
-        try:
-            await call()
-        except (asyncssh.Error, OSError) as error:
-            self.failed.append(error)
-        finally:
-            self._under_way -= 1
-            self._answer.set()
-
-    async def _until(self, most: int) -> None:
-        while self._under_way > most:
-            self._answer.clear()
-            async with asyncio.timeout(self._limit_s):
-                await self._answer.wait()
+    async def _answer(self) -> None:
+        self._wake = asyncio.get_running_loop().create_future()
+        await self._wake
 
 
-async def send_content(handle: Handle, content: AsyncIterator[bytes], limit_s: float, offset: int = 0) -> int:
-    """Write the content from `offset` on, sync and close. Return its size. What it raises comes through as it is.
+async def send_content(
+    exchange: Exchange, handle: bytes, content: AsyncIterator[bytes], offset: int, *, in_order: bool
+) -> int:
+    """Write the content from `offset` on, sync, close the handle. Return the content's size.
 
     A server that works in order gets sync and close together with the last blocks: for a small file that is one round
     trip instead of three. Elsewhere a sync could overtake a write, and then would promise nothing.
     """
     size_bytes = 0
-    error: BaseException | None = None
-    async with asyncio.TaskGroup() as tasks:
-        window = Window(tasks, limit_s, handle.write_bytes_max)
-        try:
-            async for piece in content:
-                for start in range(0, len(piece), handle.write_bytes_max):
-                    await window.room()
-                    block = piece[start : start + handle.write_bytes_max]
-                    window.send(partial(handle.write, offset + size_bytes + start, block), "write")
-                size_bytes += len(piece)
-                if window.failed:
-                    break
-            for call, name in ((handle.sync, "sync"), (handle.close, "close")):
-                if not handle.in_order:
-                    await window.empty()
-                if not window.failed:
-                    window.send(call, name)
-            await window.empty()
-        except BaseException as failure:
-            # Kept, because the group would put it into a group of its own.
-            error = failure
-            window.cancel()
-    if error is not None:
-        raise error
-    if window.failed:
-        raise window.failed[0]
+    most = exchange.write_bytes_max
+    under_way = _UnderWay(exchange)
+    is_open = True
+    try:
+        async for piece in content:
+            view = memoryview(piece)
+            for start in range(0, len(piece), most):
+                await under_way.room()
+                block = view[start : start + most]
+                body = wire.writing(handle, offset + size_bytes + start, len(block))
+                under_way.send(Kind.WRITE, body, block)
+            size_bytes += len(piece)
+            if under_way.failed:
+                break
+        if not in_order:
+            await under_way.empty()
+        if wire.FSYNC in exchange.extensions and not under_way.failed:
+            under_way.send(Kind.EXTENDED, wire.string(wire.FSYNC) + wire.string(handle), offered=False)
+            if not in_order:
+                await under_way.empty()
+        is_open = False
+        under_way.send(Kind.CLOSE, wire.string(handle))
+        await under_way.empty()
+    finally:
+        if is_open:
+            exchange.let_go(handle)
+    if under_way.failed:
+        raise under_way.failed
     return size_bytes
 
 
-@asynccontextmanager
-async def receive_content(handle: Handle, limit_s: float, offset: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
-    """Give the content from `offset` on, piece by piece, reading ahead while a piece is worked on."""
-    error: BaseException | None = None
-    async with asyncio.TaskGroup() as tasks:
-        ahead = _Ahead(handle, tasks, limit_s, offset)
-        try:
-            yield ahead.pieces()
-        except BaseException as failure:
-            # Kept, because the group would put it into a group of its own.
-            error = failure
-        ahead.cancel()
-    if error is not None:
-        raise error
+async def receive_content(
+    exchange: Exchange, handle: bytes, offset: int, *, in_order: bool
+) -> AsyncGenerator[bytes, None]:
+    """Give the content from `offset` on, piece by piece, reading ahead while a piece is worked on.
 
-
-class _Ahead:
-    """Blocks asked for and not yet given on, in the order of the file. Few at first: most files are small."""
-
-    def __init__(self, handle: Handle, tasks: asyncio.TaskGroup, limit_s: float, offset: int) -> None:
-        self._handle = handle
-        self._tasks = tasks
-        self._limit_s = limit_s
-        self._asked_bytes = offset
-        self._blocks: deque[asyncio.Task[bytes | Exception]] = deque()
-        self._most = 2
-
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """Yield all that comes before the end of the file."""
+    Few blocks ahead at first: most files are small.
+    """
+    block_bytes = exchange.read_bytes_max
+    blocks: deque[tuple[int, asyncio.Future[Answer]]] = deque()
+    ahead, asked = 1, offset
+    most = max(2, _UNDER_WAY_BYTES_MAX // block_bytes)
+    try:
         while True:
-            self._ask()
-            await asyncio.wait([self._blocks[0]], timeout=self._limit_s)
-            if not self._blocks[0].done():
-                raise TimeoutError
-            piece, is_last = self._take()
-            if piece:
-                yield piece
+            while len(blocks) < ahead:
+                blocks.append((asked, _ask(exchange, handle, asked, block_bytes)))
+                asked += block_bytes
+            ahead = min(2 * ahead, most)
+            piece: list[memoryview] = []
+            size_bytes, is_last = 0, False
+            while not is_last and (not piece or (blocks and blocks[0][1].done() and size_bytes < CHUNK_BYTES)):
+                at, answer = blocks.popleft()
+                block = wire.data(await answer)
+                while 0 < len(block) < block_bytes and not in_order:
+                    # Only where a server reads a file by single calls in order, less than asked is its end.
+                    more = wire.data(await _ask(exchange, handle, at + len(block), block_bytes - len(block)))
+                    if not more:
+                        break
+                    block = memoryview(b"".join((block, more)))
+                piece.append(block)
+                size_bytes += len(block)
+                is_last = len(block) < block_bytes
+            if size_bytes:
+                yield b"".join(piece)
             if is_last:
                 return
+    finally:
+        for _, answer in blocks:
+            answer.cancel()
 
-    def cancel(self) -> None:
-        """Wait for no block any more."""
-        for block in self._blocks:
-            block.cancel()
 
-    def _ask(self) -> None:
-        while len(self._blocks) < self._most:
-            call = self._read(self._asked_bytes)
-            self._blocks.append(self._tasks.create_task(call, name="read"))
-            self._asked_bytes += self._handle.read_bytes_max
-        most = max(2, min(_REQUESTS_MAX, _UNDER_WAY_BYTES_MAX // self._handle.read_bytes_max))
-        self._most = min(2 * self._most, most)
+def _ask(exchange: Exchange, handle: bytes, offset: int, size_bytes: int) -> asyncio.Future[Answer]:
+    future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
-    async def _read(self, offset: int) -> bytes | Exception:
-        try:
-            return await self._handle.read(offset, self._handle.read_bytes_max)
-        except (asyncssh.Error, OSError) as error:
-            return error
+    def answered(outcome: Outcome) -> None:
+        if future.done():
+            return
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+            future.exception()  # Looked at: the content may be given up before its turn.
+        else:
+            future.set_result(outcome)
 
-    def _take(self) -> tuple[bytes, bool]:
-        """Take the blocks that are there, up to a piece. Says whether the file ends with them."""
-        taken: list[bytes] = []
-        while self._blocks and self._blocks[0].done() and len(taken) * self._handle.read_bytes_max < CHUNK_BYTES:
-            block = self._blocks.popleft().result()
-            if isinstance(block, Exception):
-                raise block
-            taken.append(block)
-            if len(block) < self._handle.read_bytes_max:
-                return b"".join(taken), True
-        return b"".join(taken), False
+    exchange.send(Kind.READ, wire.reading(handle, offset, size_bytes), answered)
+    return future

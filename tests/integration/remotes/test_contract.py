@@ -288,8 +288,4 @@ async def test_nothing_stays_open(place: Place) -> None:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(read_for_ever(), delay_s)
 
-    async def is_closed() -> bool:
-        await read_all(place, "file")  # The last channel is given up when there is another.
-        return not files()
-
-    await eventually(is_closed, what="all is closed")
+    await eventually(lambda: not files(), what="all is closed")
