@@ -53,8 +53,18 @@ leaves neither record nor taken source.
 4. A rename that was executed may be answered "no such file". So when all old names are gone, look at one's own before
    believing in publication; and when one's own is gone at the last rename, list again, and do not forget.
 
+5. Where an overwrite rule forbids the last rename, the intent is taken back by a record that says so (`withdraws`),
+   and only then the upload is removed. Removed first, or with the record forgotten instead, a successor or a late
+   `intent` would find no temp file, and believe that it was published.
+
+**Overwrite rules** need no more than that. A rule looks only while the own upload stands under its temp name, so what it
+sees under the final name is never the own file, and what was published is recognised before any rule has a say. One
+that is *skipped* is `done` without a publication, on purpose: the record then has no name that leads anywhere, and the
+upload, which is removed after it, has a name that nobody else uses. *Resuming* an upload renames it to a new temp name
+first; it was never in an `intent`, whose attempt has ended in the same process, so it is an upload like any other.
+
 **What is not modelled.** Bytes, sizes and hashes; whether rename is atomic at a given server; folders and their
-removal; overwrite rules and files that others put at the final name; batches of unlike size; ledgers of kept sources;
+removal; files that others put at the final name; batches of unlike size; ledgers of kept sources;
 the journal's restore from a backup (a term there has another incarnation and is simply newer). A source counts as
 gone only by "no such file" on storage that is known to be mounted.
 

@@ -233,7 +233,7 @@ def _upload(state: State, index: int, actor: Actor, protocol: Protocol) -> Outco
     content = entries(state, protocol).get(actor.delivery)
     assert actor.temp is not None
     if content is None:
-        claimed = protocol.guard == "record" and actor.seen == STANDS
+        claimed = actor.seen == STANDS  # As `taken`: by this attempt, or by one that took its intent back.
         after = actor._replace(step="forget", temp=None) if claimed else Actor(actor.term)
         yield "finds no taken source", state, after, None
         return
@@ -299,6 +299,13 @@ def _confirm(state: State, index: int, actor: Actor, protocol: Protocol) -> Outc
 
 
 def _rename(state: State, index: int, actor: Actor, protocol: Protocol) -> Outcome:
+    yield from _publish(state, actor, protocol)
+    if protocol.withdraws != "no":
+        step: Step = "clear" if protocol.withdraws == "after removing" else "withdraw"
+        yield "sees another file under the final name", state, actor._replace(step=step, names=()), None
+
+
+def _publish(state: State, actor: Actor, protocol: Protocol) -> Outcome:
     content = content_of(state, actor.temp)
     if protocol.refuses_existing and state.final:
         yield "is refused: the final name exists", state, _to_done(actor), None
@@ -326,6 +333,12 @@ def _rename(state: State, index: int, actor: Actor, protocol: Protocol) -> Outco
     if state.lies_left:
         after = after._replace(lies_left=state.lies_left - 1)
         yield f"{what}, but it is told {actor.temp} is gone", after, _mine_is_gone(actor, protocol), wrong
+
+
+def _clear(state: State, index: int, actor: Actor, protocol: Protocol) -> Outcome:
+    assert actor.temp is not None
+    new = actor._replace(step="withdraw") if protocol.withdraws == "after removing" else Actor(actor.term)
+    yield f"removes {actor.temp}", with_temp(state, actor.temp, None), new, None
 
 
 def _mine_is_gone(actor: Actor, protocol: Protocol) -> Actor:
@@ -370,7 +383,7 @@ def _transact(state: State, index: int, actor: Actor, protocol: Protocol) -> Ite
 
 
 def _record_to_write(state: State, actor: Actor, protocol: Protocol) -> Record | None:
-    if actor.step == "claim":
+    if actor.step == "claim" or (actor.step == "withdraw" and protocol.withdraws != "by forgetting"):
         return Record("taken")
     if actor.step in ("intent", "extend"):
         assert actor.temp is not None
@@ -399,7 +412,9 @@ def _committed(actor: Actor, protocol: Protocol) -> Actor:
             return known._replace(step="look" if protocol.guard == "source" else _next_at_partner(known))
         case "done":
             return known._replace(step=_after_done(protocol))
-        case "hold" | "give back":
+        case "withdraw" if protocol.withdraws != "after removing":
+            return known._replace(step="clear")
+        case "hold" | "give back" | "withdraw":
             return Actor(actor.term)
         case _ if protocol.removes_before_forgetting:
             return Actor(actor.term)
@@ -427,8 +442,10 @@ def _is_applied(actor: Actor, record: Record | None) -> bool:
             return record is not None and actor.temp not in record.names
         case "forget":
             return record is None
-        case "claim":
-            return record is not None and record.state == "taken"
+        case "claim" | "withdraw" if record is not None:
+            return record.state == "taken"
+        case "withdraw":
+            return record is None
         case _:
             return record is not None and record.state == ("uncertain" if actor.unknown == "hold" else "done")
 
@@ -452,6 +469,7 @@ _STEPS = {
     "steal": _steal,
     "confirm": _confirm,
     "rename": _rename,
+    "clear": _clear,
     "remove": _remove,
     "reread": _reread,
 }

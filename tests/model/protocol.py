@@ -25,6 +25,13 @@ class Protocol(NamedTuple):
 
     As built only long records are shortened, so that a delivery that is refused for ever does not outgrow the journal.
     """
+    withdraws: Literal["no", "may", "by forgetting", "after removing"] = "no"
+    """Whether an intent may be taken back, because an overwrite rule forbids the last rename.
+
+    may              journal `taken`, then remove the upload: the record stays until the delivery is done
+    by forgetting    remove the record instead
+    after removing   remove the upload first
+    """
     publishes_by_source: bool = True
     """The last step fails if its temp file is gone. False: it always succeeds, as a copy or an HTTP PUT does."""
     refuses_existing: bool = False

@@ -23,6 +23,8 @@ Step = Literal[
     "shorten",  # journal `intent [mine]`: it is stolen, so no old name leads to anything
     "give back",  # journal `intent [old names]`: the partner refused to rename to mine
     "rename",  # rename mine to the final name
+    "withdraw",  # journal `taken`: an overwrite rule forbids that rename
+    "clear",  # remove mine, which may not be published
     "done",  # journal `done`
     "hold",  # journal `uncertain`: the operator decides
     "remove",  # remove the taken source
@@ -30,7 +32,7 @@ Step = Literal[
     "reread",  # a transaction's reply was lost: read the record before anything else
 ]
 
-TRANSACTIONS = frozenset({"claim", "intent", "extend", "shorten", "give back", "done", "hold", "forget"})
+TRANSACTIONS = frozenset({"claim", "intent", "extend", "shorten", "give back", "done", "hold", "forget", "withdraw"})
 
 ABSENT, STANDS, STALE = 0, 1, -1
 """What a mod revision that was read has become: no record then, the record as it now is, or one that never returns.

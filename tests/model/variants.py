@@ -132,6 +132,18 @@ VARIANTS = {
         "The temp file was swept, not published. Such a location needs `uncertain`.",
         _TERMS_ALONE._replace(contents=1, partner_sweeps=True),
     ),
+    "an intent that is taken back is forgotten": Variant(
+        RIGHT._replace(withdraws="by forgetting"),
+        "lost",
+        "An `intent` that etcd applies late finds `no record` again, and its missing temp file proves a publication.",
+        Bounds(terms_max=2, attempts_max=1, actors_max=2, contents=1, late_max=2),
+    ),
+    "the upload removed before its intent is taken back": Variant(
+        RIGHT._replace(withdraws="after removing"),
+        "lost",
+        "Who comes in between sees an `intent` whose temp file is gone: published.",
+        _TERMS_ALONE,
+    ),
     "resend what is uncertain": Variant(
         RIGHT._replace(on_all_gone="resend"),
         "double",
