@@ -13,9 +13,12 @@ TOOLS = ("sh", "cat", "dd", "env", "find", "head", "mkdir", "mv", "rm", "rmdir",
 
 
 class ShellSshd(Sshd):
-    """One OpenSSH server without the subsystem. With `busybox` commands find the tools of that program alone."""
+    """One OpenSSH server without the subsystem. With `busybox` commands find the tools of that program alone.
 
-    def __init__(self, folder: Path, busybox: Path | None = None) -> None:
+    `settings` are further lines of its config; they win over the usual ones.
+    """
+
+    def __init__(self, folder: Path, busybox: Path | None = None, settings: tuple[str, ...] = ()) -> None:
         super().__init__(folder)
         config = folder / "sshd_config"
         lines = config.read_text("utf-8").splitlines()
@@ -28,7 +31,7 @@ class ShellSshd(Sshd):
             for name in TOOLS:
                 (tools / name).symlink_to(busybox)
             environment += f" PATH={tools}"
-        config.write_text("\n".join([*kept, environment, ""]), "utf-8")
+        config.write_text("\n".join([*settings, *kept, environment, ""]), "utf-8")
 
 
 def find_busybox() -> Path | None:
