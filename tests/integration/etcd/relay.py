@@ -61,16 +61,16 @@ class Relay:
 
 
 @asynccontextmanager
-async def run_relay(target_port: int) -> AsyncIterator[Relay]:
-    """Relay a free port to `target_port` for as long as the block lasts."""
+async def run_relay(target_port: int, host: str = "127.0.0.1") -> AsyncIterator[Relay]:
+    """Relay a free port of `host` to `target_port` for as long as the block lasts."""
     async with asyncio.TaskGroup() as tasks:
         relay = Relay(target_port, tasks)
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             tasks.create_task(relay.serve(reader, writer), name="relay")
 
-        server = await asyncio.start_server(connected, "127.0.0.1", 0)
-        relay.endpoint = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        server = await asyncio.start_server(connected, host, 0)
+        relay.endpoint = f"{host}:{server.sockets[0].getsockname()[1]}"
         try:
             yield relay
         finally:
