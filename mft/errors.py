@@ -40,6 +40,8 @@ class MftError(Exception):
         self.stable_code = code or self.code
         self.location = ""
         """Location (of transfers) at which it happened, where that is known."""
+        self.role = ""
+        """What that location is to the transfer: `source`, `destination` or `archive`."""
 
     def __str__(self) -> str:
         return self.message

@@ -78,6 +78,7 @@ RESEND_REQUESTED = 70013
 SCHEDULE_SKIPPED = 70014
 RUN_REQUESTED = 70015
 PARTNER_DISCONNECTED = 70016
+TAKEN_IS_ORPHANED = 70017
 
 
 Group = Literal["operation", "config", "cluster", "login", "session", "file", "transfer", "location"]
@@ -270,6 +271,12 @@ CATALOGUE: Mapping[int, Entry] = {
         "resend-requested", "info", "transfer", "Transfer {transfer}: {path} is sent again, by {by}."
     ),
     RUN_REQUESTED: Entry("run-requested", "info", "transfer", "Transfer {transfer} starts now, by {by}."),
+    TAKEN_IS_ORPHANED: Entry(
+        "taken-is-orphaned",
+        "warning",
+        "transfer",
+        "Location {location}: {path} was taken by a transfer that is no longer in the config, and nobody delivers it.",
+    ),
     LEADERSHIP_YIELDED: Entry(
         "leadership-yielded", "warning", "cluster", "This instance gives group {leader_group} to {to}: {reason}"
     ),

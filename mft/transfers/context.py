@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Protocol
 
 import msgspec
@@ -23,6 +24,10 @@ Progress = Callable[[str, str, int, int], None]
 
 Throttle = Callable[[int], Awaitable[None]]
 """Waits until so many bytes more may be sent."""
+
+
+Turn = Callable[[], AbstractAsyncContextManager[None]]
+"""Waits until the partners take one more file, and lasts as long as that file is on its way."""
 
 
 class Journal(Protocol):
@@ -94,6 +99,9 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True):
     """What the worker remembers of this transfer from run to run."""
     progress: Progress = _say_nothing
     throttle: Throttle = _wait_for_nothing
+    turn: Turn = nullcontext
+    transfers: frozenset[str] = frozenset()
+    """All transfers in the config: what stands in `.mft/` for another is told of. Empty: that is not looked at."""
     folders: set[str] = msgspec.field(default_factory=set)
     """Folders under the destination folder that were seen in this run."""
     attempts: itertools.count[int] = msgspec.field(default_factory=itertools.count)
@@ -106,6 +114,12 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True):
     def at_destination(self, name: str) -> str:
         """Give the path of a name in the destination folder."""
         return join(self.spec.destination_path, name)
+
+    @property
+    def locations(self) -> Mapping[str, LocationSpec]:
+        """Give the specs of source and destination by their locations' ids."""
+        source = {self.spec.source_location: self.source_spec} if self.source_spec is not None else {}
+        return {**source, self.spec.destination_location: self.destination_spec}
 
     @property
     def proves_publication(self) -> bool:

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from mft.model.delivery import Term
+from mft.transfers.gathering import Quiet
 from mft.transfers.remotes.base import Entry
+from mft.transfers.retries import Retries
 
 _PARTIALS_MAX = 1000
 """Uploads remembered that were cut off: more than can be on their way at one time."""
@@ -32,12 +34,14 @@ class Partial(NamedTuple):
 
 
 class Memory:
-    """Uploads that were cut off, and when the archive was looked through last."""
+    """Uploads that were cut off, files that failed, when the archive was looked through, since when it is quiet."""
 
     def __init__(self) -> None:
         self._partials: dict[str, Partial] = {}
         self.purged_at = 0.0
         """Seconds since 1970."""
+        self.retries = Retries()
+        self.quiet = Quiet()
 
     def remember(self, delivery: str, partial: Partial) -> None:
         """Keep an upload that was cut off; the oldest one is forgotten where there are too many."""

@@ -1,20 +1,21 @@
 """The sources of a transfer: which are ready, how one is taken, and what was taken and is not yet delivered.
 
-A source is taken by a rename to `.mft/<delivery>/<name>` in its own folder. From then on only that path is read and
-removed, so a producer may reuse the name at once and a leader that wakes up late removes nothing new.
+A source is taken by a rename to `.mft/<delivery>/<path>` below the transfer's source folder; `<path>` is the one that
+it had there, so it is known even where nothing else was written. From then on only that is read and removed, so a
+producer may reuse the name at once and a leader that wakes up late removes nothing new.
 """
 
 from __future__ import annotations
 
-import fnmatch
+import errno
 import hashlib
 import secrets
 from typing import NamedTuple
 
-from mft.errors import NotFound
+from mft.errors import Invalid, MftError, NotFound
 from mft.model.delivery import TAKEN_FOLDER, Kept
-from mft.model.transfers import TransferSpec
 from mft.transfers.remotes.base import Entry, Remote, join
+from mft.transfers.selection import walk
 
 _CLOCKS_DIFFER_S_MAX = 60.0
 """How much the clocks of storage and node may differ. A file that is older than the stable interval and this needs no
@@ -28,10 +29,17 @@ class Taken(NamedTuple):
 
     delivery: str
     name: str
+    """Path under the transfer's source folder."""
     seen: Entry | None = None
     """As it was listed; what is read must be just that. None: only a record of it was found."""
     is_kept: bool = False
     """It stays where it is, instead of being taken."""
+
+    @classmethod
+    def of(cls, delivery: str, entry: Entry, *, is_kept: bool = False) -> Taken:
+        """Make one from what the walk found: `entry.name` is its path under the folder."""
+        seen = entry._replace(name=entry.name.rpartition("/")[2])
+        return cls(delivery, entry.name, seen, is_kept)
 
     def path(self, folder: str) -> str:
         """Where it stands, given the transfer's source folder."""
@@ -76,11 +84,6 @@ class Stability:
         return False
 
 
-def is_wanted(entry: Entry, spec: TransferSpec) -> bool:
-    """Say whether the transfer's filter wants this entry; hidden files and all that is no plain file never."""
-    return entry.is_file and not entry.name.startswith(".") and fnmatch.fnmatchcase(entry.name, spec.source_filter)
-
-
 def identity(entry: Entry) -> Kept:
     """Say what the ledger compares of a kept source."""
     return Kept(entry.size_bytes, entry.mtime, entry.inode)
@@ -101,17 +104,26 @@ async def find_taken(source: Remote, transfer: str, folder: str) -> list[Taken]:
     for delivery in deliveries:
         if not delivery.startswith(prefix):
             continue
-        path = join(folder, TAKEN_FOLDER, delivery)
-        entries = [entry async for entry in source.scan(path) if entry.is_file]
-        if not entries:
-            await _remove_folder(source, path)
-        found += [Taken(delivery, entry.name, entry) for entry in entries]
+        place = join(folder, TAKEN_FOLDER, delivery)
+        try:
+            entries = [entry async for entry in walk(source, place, _ignore, recursive=True)]
+        except NotFound:
+            continue  # Removed since by another leader, on its way out.
+        files = [entry for entry in entries if entry.is_file]
+        found += [Taken.of(delivery, entry) for entry in files]
+        if not files:
+            for path in [entry.name + "/" for entry in entries if entry.is_folder] or [""]:
+                await _remove_place(source, place, path)
     return sorted(found, key=lambda taken: (taken.seen.mtime if taken.seen else 0.0, taken.delivery))
 
 
 async def take(source: Remote, folder: str, entry: Entry, delivery: str) -> Taken | None:
-    """Take one source for a new delivery; None if it has vanished."""
-    taken = Taken(delivery, entry.name, entry)
+    """Take one source for a new delivery; None if it has vanished. `entry.name` is its path under the folder.
+
+    Raises:
+        Invalid: it is on another file system than the source folder, as a mount below it is.
+    """
+    taken = Taken.of(delivery, entry)
     place = join(folder, TAKEN_FOLDER, delivery)
     try:
         await source.make_folder(place)
@@ -119,10 +131,18 @@ async def take(source: Remote, folder: str, entry: Entry, delivery: str) -> Take
         await source.make_folder(join(folder, TAKEN_FOLDER))
         await source.make_folder(place)
     try:
+        for parent in _parents(entry.name):
+            await source.make_folder(join(place, parent))
         await source.rename(join(folder, entry.name), taken.path(folder))
     except NotFound:
-        await _remove_folder(source, place)
+        await _remove_place(source, place, entry.name)
         return None
+    except MftError as error:
+        await _remove_place(source, place, entry.name)
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EXDEV:
+            message = f"{entry.name} is on another file system than the source folder: give it a transfer of its own"
+            raise Invalid(message) from error
+        raise
     return taken
 
 
@@ -132,7 +152,20 @@ async def remove_taken(source: Remote, folder: str, taken: Taken) -> None:
         await source.remove(taken.path(folder))
     except NotFound:
         pass
-    await _remove_folder(source, join(folder, TAKEN_FOLDER, taken.delivery))
+    await _remove_place(source, join(folder, TAKEN_FOLDER, taken.delivery), taken.name)
+
+
+def _parents(path: str) -> list[str]:
+    """List the folders in a path, the outermost first: of `a/b/c` these are `a` and `a/b`."""
+    parts = path.split("/")[:-1]
+    return ["/".join(parts[: count + 1]) for count in range(len(parts))]
+
+
+async def _remove_place(source: Remote, place: str, path: str) -> None:
+    """Remove a delivery's folder and those in it that lead to `path`, as far as they are empty."""
+    for parent in reversed(_parents(path)):
+        await _remove_folder(source, join(place, parent))
+    await _remove_folder(source, place)
 
 
 async def _remove_folder(source: Remote, path: str) -> None:
@@ -140,3 +173,7 @@ async def _remove_folder(source: Remote, path: str) -> None:
         await source.remove_folder(path)
     except NotFound:
         pass  # Another leader, on its way out, found it empty too.
+
+
+def _ignore(path: str, reason: str) -> None:
+    """What cannot be listed in `.mft/` is met again at the next pass."""

@@ -7,6 +7,7 @@ import itertools
 import os
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,8 +18,10 @@ from mft.model.config import Config
 from mft.model.delivery import Record, Term
 from mft.transfers.archive import archive_location_of
 from mft.transfers.delivery import Permit, RunContext
+from mft.transfers.failures import FOREIGN, classify
+from mft.transfers.located import LocatedRemote, Role
 from mft.transfers.memory import Memory
-from mft.transfers.remotes.base import Remote
+from mft.transfers.rates import Limits
 from mft.transfers.remotes.pool import RemotePool
 from mft.transfers.run import Tally, run_pass
 from mft.transfers.taking import Stability
@@ -86,7 +89,7 @@ class FrameJournal:
         if answer.lost:
             raise LeadershipLost(answer.error)
         if answer.error:
-            raise Conflict(answer.error)
+            raise Conflict(answer.error, code=FOREIGN)
 
 
 class OutboundWorker:
@@ -97,6 +100,7 @@ class OutboundWorker:
         self._node, self._version = "", 0
         self._config: Latest[Config] = Latest(Config())
         self._pool = RemotePool()
+        self._limits = Limits()
         self._runs: dict[int, tuple[asyncio.Task[None], FrameJournal, Run, Permit]] = {}
         self._stability: dict[str, Stability] = {}
         self._memories: dict[str, Memory] = {}
@@ -181,6 +185,7 @@ class OutboundWorker:
             cancelled = True
         except MftError as failure:
             error = str(failure)
+            tally.failure = tally.failure or classify(failure, "open", self._config.value.locations)
         finally:
             del self._runs[order.run]
         self._send(
@@ -190,6 +195,9 @@ class OutboundWorker:
                 failed=tally.failed,
                 gone=tally.gone,
                 error=error,
+                error_class=tally.failure.kind if tally.failure and error else "",
+                location=tally.failure.location if tally.failure and error else "",
+                wait_s=tally.wait_s,
                 cancelled=cancelled,
             )
         )
@@ -199,10 +207,11 @@ class OutboundWorker:
         spec = config.transfers.get(order.transfer)
         if spec is None:
             raise NotFound(f"transfer {order.transfer} is not in the config of this instance any more")
-        source = await self._remote(config, spec.source_location)
-        destination = await self._remote(config, spec.destination_location)
+        source = await self._remote(config, spec.source_location, "source")
+        destination = await self._remote(config, spec.destination_location, "destination")
         archive_location = archive_location_of(spec)
-        archive = await self._remote(config, archive_location) if archive_location else None
+        archive = await self._remote(config, archive_location, "archive") if archive_location else None
+        places = {id: config.locations[id] for id in (spec.source_location, spec.destination_location)}
         context = RunContext(
             transfer=order.transfer,
             spec=spec,
@@ -220,21 +229,28 @@ class OutboundWorker:
             ledger=order.ledger,
             archive=archive,
             memory=self._memories.setdefault(order.transfer, Memory()),
+            transfers=frozenset(config.transfers),
+            throttle=self._limits.throttle(order.transfer, spec.bandwidth_bytes_s, places),
+            turn=partial(self._limits.turn, spec.priority, places),
             progress=RunProgress(order.run, self._send, lambda: (tally.delivered, tally.failed)),
         )
         try:
             await run_pass(context, order.records, self._stable(order.transfer), tally, sweep=order.sweep)
         except LeadershipLost:
             raise
-        except Unavailable:
-            await self._pool.discard(spec.source_location, source)
-            await self._pool.discard(spec.destination_location, destination)
-            if archive is not None:
-                await self._pool.discard(archive_location, archive)
+        except Unavailable as error:
+            for remote in (source, destination, archive):
+                # What is known to have failed elsewhere, or at none of them, broke no connection here.
+                if remote is not None and error.location in ("", remote.location):
+                    await self._pool.discard(remote.location, remote.remote)
             raise
 
-    async def _remote(self, config: Config, location: str) -> Remote:
-        return await self._pool.get(location, config.locations[location])
+    async def _remote(self, config: Config, location: str, role: Role) -> LocatedRemote:
+        try:
+            return LocatedRemote(await self._pool.get(location, config.locations[location]), location, role)
+        except MftError as error:
+            error.location, error.role = location, role
+            raise
 
     def _stable(self, transfer: str) -> Stability:
         return self._stability.setdefault(transfer, Stability())

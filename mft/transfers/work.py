@@ -1,0 +1,250 @@
+"""What a pass has to do: what earlier attempts left open, and the sources that are ready now."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import NamedTuple
+
+from mft.aio import boottime
+from mft.errors import Exhausted, LeadershipLost, MftError, NotFound, Unavailable
+from mft.events import catalogue
+from mft.model.delivery import LEDGER_ENTRIES_MAX, Kept, Record
+from mft.transfers.context import RunContext
+from mft.transfers.failures import Failure
+from mft.transfers.remotes.base import Entry, join
+from mft.transfers.selection import is_wanted, walk
+from mft.transfers.taking import Stability, Taken, find_taken, identity, new_delivery, take
+
+GONE_SOURCES_MAX = 1000
+"""Vanished sources that one pass reports, so that the answer stays small; the next pass reports more."""
+_REFUSALS_MAX = 10
+"""Sources in a row that cannot be taken, after which it is the folder and not the files."""
+
+
+class Tally:
+    """What a pass has done so far."""
+
+    def __init__(self) -> None:
+        self.delivered = 0
+        self.failed = 0
+        self.gone: tuple[str, ...] = ()
+        """Sources that the ledger knows and that are no longer there; at most a batch of them each pass."""
+        self.failure: Failure | None = None
+        """What the error means with which the pass ended."""
+        self.wait_s = 0.0
+        """After how many seconds something that waits is due; 0: nothing waits."""
+
+    def waits(self, wait_s: float) -> None:
+        """Take note of something that is due in so many seconds."""
+        self.wait_s = min(self.wait_s or wait_s, wait_s)
+
+
+class Item(NamedTuple):
+    """One delivery to make, and what the journal says of it."""
+
+    taken: Taken
+    record: Record | None = None
+
+    @property
+    def key(self) -> str:
+        """What its failures are counted under: a kept source has a new delivery each time."""
+        return f"kept:{self.taken.name}" if self.taken.is_kept else self.taken.delivery
+
+    @property
+    def source(self) -> Kept | None:
+        """The kept source as it is."""
+        return identity(self.taken.seen) if self.taken.is_kept and self.taken.seen else None
+
+
+class LeftOpen(NamedTuple):
+    """What earlier attempts left, the oldest first."""
+
+    due: list[Item]
+    waiting: list[Item]
+    """Failed lately, or perhaps still being written."""
+    held: list[Item]
+    """Uncertain: for the operator to decide. Newer files of the name wait, so that they are not overwritten."""
+    aside: list[Item]
+    """In quarantine."""
+
+    def all(self) -> list[Item]:
+        """List all of them."""
+        return [*self.due, *self.waiting, *self.held, *self.aside]
+
+
+class Work:
+    """What there is to do in one pass. Nothing here delivers."""
+
+    def __init__(self, context: RunContext, records: Mapping[str, Record], stability: Stability, tally: Tally) -> None:
+        self._context = context
+        self._spec = context.spec
+        self._records = records
+        self._stability = stability
+        self._tally = tally
+        self._refusals = 0
+        self.refused = 0
+        """Sources that could not be taken now."""
+
+    async def left_open(self) -> LeftOpen:
+        """List what stands in `.mft/` and what else the journal has open. A record that means nothing any more goes."""
+        found = await find_taken(self._context.source, self._context.transfer, self._spec.source_path)
+        self._stability.begin()
+        left = LeftOpen([], [], [], [])
+        for taken in found:
+            self._sort(left, Item(taken, self._records.get(taken.delivery)))
+        known = {taken.delivery for taken in found}
+        for delivery, record in self._records.items():
+            if delivery in known:
+                continue
+            item = Item(Taken(delivery, record.name, is_kept=record.kept is not None), record)
+            if record.kept is not None:
+                self._sort(left, item)
+            elif record.state in ("intent", "done", "taken"):
+                left.due.append(item)  # Its source was removed, so as a rule it was done; only the record is left.
+            elif record.state == "quarantined" or not self._is_held(record):
+                await self._context.journal.forget(delivery)  # The operator has taken the file away.
+        return left
+
+    async def sources(self) -> AsyncGenerator[tuple[Entry, bool], None]:
+        """Yield the sources that the transfer means, and whether each is stable. Empty folders go, if they are to."""
+        async with aclosing(self._wanted() if self._spec.delete_source else self._kept()) as wanted:
+            async for entry in wanted:
+                yield entry, self._is_stable(entry.name, entry)
+
+    async def begin(self, entry: Entry) -> Item | None:
+        """Take a source, or begin with one that is kept; None if it has vanished or cannot be taken now.
+
+        Raises:
+            MftError: none can be taken, so it is not the file's fault.
+        """
+        self._context.permit.check()
+        delivery = new_delivery(self._context.transfer, time.time())
+        if not self._spec.delete_source:
+            return Item(Taken.of(delivery, entry, is_kept=True))
+        try:
+            taken = await take(self._context.source, self._spec.source_path, entry, delivery)
+        except (Unavailable, Exhausted):
+            raise
+        except MftError as error:
+            self._refusals += 1
+            self.refused += 1
+            if self._refusals >= _REFUSALS_MAX:
+                raise
+            self._context.memory.retries.failed(entry.name, boottime(), self._spec.retry, counts=False)
+            self._tally.failed += 1
+            self.report(entry.name, str(error))
+            return None
+        self._refusals = 0
+        if taken is None:
+            fields = {"transfer": self._context.transfer, "path": join(self._spec.source_path, entry.name)}
+            self._context.emit(catalogue.SOURCE_VANISHED, fields)
+            return None
+        return Item(taken)
+
+    def wait(self, wait_s: float) -> None:
+        """Take note that there will be something to do in so many seconds; 0: it is not known when."""
+        if wait_s:
+            self._tally.waits(wait_s)
+
+    def is_due(self, entry: Entry) -> bool:
+        """Say whether a source is not waiting after a failure."""
+        if self._spec.delete_source:
+            return self._is_due(entry.name, None)
+        return self._is_due(f"kept:{entry.name}", identity(entry))
+
+    def report(self, name: str, reason: str, delivery: str = "") -> None:
+        """Tell of a file (or folder) that fails and is tried again."""
+        fields = {"transfer": self._context.transfer, "delivery": delivery}
+        path = join(self._spec.source_path, name)
+        self._context.emit(catalogue.FILE_FAILED_WILL_RETRY, {**fields, "path": path, "reason": reason})
+
+    def _sort(self, left: LeftOpen, item: Item) -> None:
+        taken, record = item
+        if record is not None and record.state == "quarantined":
+            left.aside.append(item)
+        elif record is not None and self._is_held(record):
+            left.held.append(item)
+        # Without a record it may have been taken while its producer was still writing, by a leader that was paused
+        # between the look and the rename.
+        elif record is None and not self._is_stable(taken.path(self._spec.source_path), taken.seen):
+            left.waiting.append(item)
+        else:
+            (left.due if self._is_due(item.key, item.source) else left.waiting).append(item)
+
+    def _is_held(self, record: Record) -> bool:
+        """Say whether the delivery waits for the operator; it was reported when that began."""
+        return record.state == "uncertain" and self._spec.on_uncertain == "hold"
+
+    def _is_due(self, key: str, source: Kept | None) -> bool:
+        wait_s = self._context.memory.retries.wait_s(key, boottime(), source)
+        if wait_s:
+            self._tally.waits(wait_s)
+        return not wait_s
+
+    def _is_stable(self, path: str, entry: Entry | None) -> bool:
+        interval_s = self._spec.stable_interval_s
+        is_stable = entry is None or self._stability.is_stable(path, entry, interval_s, time.time())
+        if not is_stable:
+            self._tally.waits(interval_s)
+        return is_stable
+
+    async def _wanted(self) -> AsyncGenerator[Entry, None]:
+        folder, recursive = self._spec.source_path, self._spec.recursive
+        async with aclosing(walk(self._context.source, folder, self.report, recursive=recursive)) as entries:
+            async for entry in entries:
+                if entry.is_folder:
+                    await self._remove_if_empty_for_long(entry)
+                elif is_wanted(entry, self._spec, time.time()):
+                    yield entry
+
+    async def _remove_if_empty_for_long(self, folder: Entry) -> None:
+        """Remove a folder below the source folder; a file that came since keeps it."""
+        empty_s = self._spec.delete_empty_folders_s
+        if not empty_s or not self._stability.is_stable(folder.name + "/", folder, empty_s, time.time()):
+            return
+        self._context.permit.check()
+        try:
+            await self._context.source.remove_folder(join(self._spec.source_path, folder.name))
+        except (Unavailable, LeadershipLost):
+            raise
+        except NotFound:
+            pass
+        except MftError as error:
+            self.report(folder.name, str(error))
+
+    async def _kept(self) -> AsyncGenerator[Entry, None]:
+        """Yield the sources that stay and that the ledger does not know as they are now.
+
+        One with an open record waits for the next pass, when the ledger knows what became of it. One in quarantine
+        waits until it is another.
+        """
+        ledger = dict(self._context.ledger)
+        aside = {record.name: (id, record) for id, record in self._records.items() if _is_aside(record)}
+        is_open = {record.name for record in self._records.values() if record.kept and not _is_aside(record)}
+        room = LEDGER_ENTRIES_MAX - len(ledger)
+        async for entry in self._wanted():
+            known = ledger.pop(entry.name, None)
+            delivery, quarantined = aside.pop(entry.name, ("", None))
+            if known == identity(entry) or entry.name in is_open:
+                continue
+            if quarantined is not None:
+                if quarantined.kept == identity(entry):
+                    continue
+                await self._context.journal.forget(delivery)
+            if known is None and room <= 0:
+                raise Exhausted(
+                    f"the ledger is full: {LEDGER_ENTRIES_MAX} kept sources are delivered;"
+                    " archive some, or delete sources"
+                )
+            room -= known is None
+            yield entry
+        for delivery, _ in aside.values():
+            await self._context.journal.forget(delivery)  # The operator has taken the file away.
+        self._tally.gone = tuple(itertools.islice(ledger, GONE_SOURCES_MAX))
+
+
+def _is_aside(record: Record) -> bool:
+    return record.kept is not None and record.state == "quarantined"
