@@ -7,16 +7,16 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from mft.aio import Threads
 from mft.errors import Denied, Exhausted, MftError, NotFound, Unavailable
 from mft.model.locations import LocalLocationSpec
 from mft.transfers.remotes.base import CHUNK_BYTES, Entry, join, shown
+from mft.transfers.remotes.visits import Visits
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -36,7 +36,7 @@ class LocalRemote:
         self._root = spec.root
         # A cancelled call is waited for: once a run is said to have ended nothing of it may still be done, nor be done
         # to a descriptor that meanwhile is another file's.
-        self._threads = Threads(_THREADS_MAX, "local-remote")
+        self._threads = Visits(_THREADS_MAX, "local-remote")
         self._is_closed = False
 
     async def scan(self, folder: str) -> AsyncIterator[Entry]:
@@ -53,7 +53,7 @@ class LocalRemote:
         try:
             while True:
                 with _translated("list", folder):
-                    batch = await self._run(partial(_batch, listing))
+                    batch = await self._run_alone(_batch, listing)
                 for entry in batch:
                     yield entry
                 if len(batch) < _SCAN_BATCH:
@@ -79,7 +79,7 @@ class LocalRemote:
     async def sha256(self, path: str) -> str:
         """Hash a file where it is."""
         with _translated("hash", path):
-            return await self._run(_sha256, self._real(path))
+            return await self._run_alone(_sha256, self._real(path))
 
     async def make_folder(self, path: str) -> None:
         """Make one folder unless it is there."""
@@ -116,10 +116,10 @@ class LocalRemote:
         try:
             async for piece in content:
                 with _translated("write", path):
-                    await self._run(_write_whole, descriptor, piece)
+                    await self._run_alone(_write_whole, descriptor, piece)
                 size_bytes += len(piece)
             with _translated("sync", path):
-                await self._run(os.fsync, descriptor)
+                await self._run_alone(os.fsync, descriptor)
         finally:
             os.close(descriptor)
         return size_bytes
@@ -134,11 +134,19 @@ class LocalRemote:
         self._threads.close()
 
     async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a blocking call in a thread."""
+        """Run a short blocking call in a thread, together with others."""
+        return await self._visit(self._threads.run(call, *args, **kwargs))
+
+    async def _run_alone(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a blocking call in a thread that may take long."""
+        return await self._visit(self._threads.run_alone(call, *args, **kwargs))
+
+    async def _visit(self, visit: Coroutine[Any, Any, T]) -> T:
         if self._is_closed:
+            visit.close()
             raise Unavailable(f"{self._root} was closed")
         try:
-            return await self._threads.run(call, *args, **kwargs)
+            return await visit
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._is_closed and not (task and task.cancelling()):
@@ -165,7 +173,7 @@ class LocalRemote:
             if len(piece) < CHUNK_BYTES:
                 return  # A piece that is not full was cut by the end of the file.
             with _translated("read", path):
-                piece = await self._run(_read_whole, descriptor)
+                piece = await self._run_alone(_read_whole, descriptor)
 
     def _real(self, path: str) -> str:
         return join(self._root, path)

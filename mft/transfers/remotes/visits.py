@@ -1,0 +1,119 @@
+"""Blocking calls on threads, several to a visit: those of one turn of the loop go together.
+
+A visit to a thread costs more than a rename on a quick disk, a call on storage that is far away much more than a visit.
+So as many calls share one as take about as long as `_VISIT_S`, by what calls have taken lately.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_VISIT_S = 0.002
+_CALL_S_FIRST = 20e-6
+_WEIGHT = 0.1
+"""Of the newest visit in what a call is taken to last."""
+
+_Call = tuple[Callable[[], Any], "asyncio.Future[Any]"]
+_Outcome = tuple[Any, BaseException | None]
+
+
+class Visits:
+    """Runs blocking calls, at most `threads_max` at one time, so that a stalled disk never stops the loop."""
+
+    def __init__(self, threads_max: int, name: str) -> None:
+        self._pool = ThreadPoolExecutor(threads_max, thread_name_prefix=name)
+        self._calls: list[_Call] = []
+        self._call_s = _CALL_S_FIRST
+
+    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what a short `call` returns. Cancelling waits until it is over: its descriptors are in use till then.
+
+        Calls of one turn may be made one after the other, or at the same time, in any order.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        if not self._calls:
+            loop.call_soon(self._send, loop)
+        self._calls.append((partial(call, *args, **kwargs), future))
+        return await _outlasting(future)
+
+    async def run_alone(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what a call returns that may take long: a visit of its own."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._submit(loop, [(partial(call, *args, **kwargs), future)], counts=False)
+        return await _outlasting(future)
+
+    def close(self) -> None:
+        """Take no further call and do not wait for those that hang. Those that have not begun are cancelled."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _send(self, loop: asyncio.AbstractEventLoop) -> None:
+        calls, self._calls = self._calls, []
+        size = max(1, int(_VISIT_S / self._call_s))
+        for start in range(0, len(calls), size):
+            self._submit(loop, calls[start : start + size], counts=True)
+
+    def _submit(self, loop: asyncio.AbstractEventLoop, calls: list[_Call], *, counts: bool) -> None:
+        try:
+            job = self._pool.submit(self._visit, loop, calls, counts)
+        except RuntimeError:  # Closed in this very turn.
+            _cancel(calls)
+        else:
+            job.add_done_callback(partial(_if_cancelled, calls))
+
+    def _visit(self, loop: asyncio.AbstractEventLoop, calls: list[_Call], counts: bool) -> None:
+        """Make the calls. Runs in a thread."""
+        began = time.perf_counter()
+        outcomes: list[_Outcome] = []
+        for call, _ in calls:
+            try:
+                outcomes.append((call(), None))
+            except BaseException as error:
+                outcomes.append((None, error))
+        took_s = time.perf_counter() - began
+        try:
+            loop.call_soon_threadsafe(self._settle, calls, outcomes, took_s if counts else None)
+        except RuntimeError:
+            pass  # The loop has ended, and everybody who waited with it.
+
+    def _settle(self, calls: list[_Call], outcomes: list[_Outcome], took_s: float | None) -> None:
+        if took_s is not None:
+            self._call_s += _WEIGHT * (took_s / len(calls) - self._call_s)
+        for (_, future), (result, error) in zip(calls, outcomes, strict=True):
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+
+async def _outlasting(future: asyncio.Future[T]) -> T:
+    """Wait for a call. Cancelled, wait for its end all the same."""
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        # A descriptor closed under a running call may be given to another file, which the call would then change.
+        await asyncio.wait([future])
+        if not future.cancelled():
+            future.exception()  # Looked at, so that the loop does not report it as forgotten.
+        raise
+
+
+def _if_cancelled(calls: list[_Call], job: Future[None]) -> None:
+    if job.cancelled():  # By `close`, so on the loop's thread.
+        _cancel(calls)
+
+
+def _cancel(calls: list[_Call]) -> None:
+    for _, future in calls:
+        future.cancel()
