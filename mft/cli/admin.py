@@ -8,22 +8,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from mft.cli import options
+from mft.cli.admin_options import ADDRESS, SETTINGS, Address, OutputForm, TlsCa, TokenFile, connect_to
 from mft.cli.admin_output import Output, message_json, print_json, print_table, say, time_text, warn
+from mft.cli.admin_transfers import deliveries, resend, transfers_app
 from mft.errors import Invalid, MftError, Problem
 
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from mft.cli.admin_client import Client
-
-SETTINGS: Mapping[str, Any] = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
     help="Administer an MFT cluster through its controller.",
     no_args_is_help=True,
@@ -34,21 +29,11 @@ config_app = typer.Typer(help="Versions of the config.", no_args_is_help=True, c
 nodes_app = typer.Typer(help="The instances of the cluster.", no_args_is_help=True, context_settings=dict(SETTINGS))
 app.add_typer(config_app, name="config")
 app.add_typer(nodes_app, name="nodes")
+app.add_typer(transfers_app, name="transfers")
+app.command("deliveries")(deliveries)
+app.command("resend")(resend)
 
-Address = Annotated[
-    str, typer.Option("--server", "-s", envvar="MFT_ADMIN", metavar="HOST:PORT", help="The controller.")
-]
-TokenFile = Annotated[
-    Path | None,
-    typer.Option(envvar="MFT_ADMIN_TOKEN_FILE", help="admin.token in the controller's data folder, or a copy of it."),
-]
-TlsCa = Annotated[
-    Path | None, typer.Option("--tls-ca", envvar="MFT_ADMIN_TLS_CA", help="CA certificates (PEM); turns TLS on.")
-]
-OutputForm = Annotated[Output, typer.Option("--output", "-o", envvar="MFT_OUTPUT", help="For people, or for programs.")]
 Document = Annotated[str, typer.Argument(metavar="FILE", help="TOML or JSON; `-` reads standard input.")]
-
-ADDRESS = "127.0.0.1:7443"
 
 
 def main() -> None:
@@ -83,7 +68,7 @@ def apply(
     request = pb.ApplyRequest(
         document=_read(file), base_version=base, author=author or _author(), comment=comment, dry_run=dry_run
     )
-    with _connect(server, token_file, tls_ca) as client:
+    with connect_to(server, token_file, tls_ca) as client:
         answer = client.call(client.config.Apply, request)
     warn(Problem(warning.path, warning.message) for warning in answer.warnings)
     if output is Output.JSON:
@@ -118,7 +103,7 @@ def show(
     from mft.model.document import to_toml
     from mft.pb.admin.v1 import admin_pb2 as pb
 
-    with _connect(server, token_file, tls_ca) as client:
+    with connect_to(server, token_file, tls_ca) as client:
         answer = client.call(client.config.Show, pb.ShowRequest(version=version, sealed=sealed))
     document: dict[str, Any] = msgspec.json.decode(answer.document)
     if output is Output.JSON:
@@ -142,7 +127,7 @@ def history(
     """List versions, newest first."""
     from mft.pb.admin.v1 import admin_pb2 as pb
 
-    with _connect(server, token_file, tls_ca) as client:
+    with connect_to(server, token_file, tls_ca) as client:
         answer = client.call(client.config.History, pb.HistoryRequest(limit=limit))
     if output is Output.JSON:
         print_json([message_json(version) for version in answer.versions])
@@ -184,7 +169,7 @@ def nodes_list(
     """List the instances: role, address, config version, what they lead, and what does not run on them."""
     from mft.pb.admin.v1 import admin_pb2 as pb
 
-    with _connect(server, token_file, tls_ca) as client:
+    with connect_to(server, token_file, tls_ca) as client:
         answer = client.call(client.cluster.ListNodes, pb.ListNodesRequest())
     if output is Output.JSON:
         print_json([message_json(node) for node in answer.nodes])
@@ -218,7 +203,7 @@ def nodes_forget(
     """Forget a node that is gone, so that another machine can join under its name."""
     from mft.pb.admin.v1 import admin_pb2 as pb
 
-    with _connect(server, token_file, tls_ca) as client:
+    with connect_to(server, token_file, tls_ca) as client:
         client.call(client.cluster.ForgetNode, pb.ForgetNodeRequest(name=name))
     if output is Output.JSON:
         print_json({"forgotten": name})
@@ -236,7 +221,7 @@ def status(
     """Show the cluster in one look."""
     from mft.pb.admin.v1 import admin_pb2 as pb
 
-    with _connect(server, token_file, tls_ca) as client:
+    with connect_to(server, token_file, tls_ca) as client:
         answer = client.call(client.cluster.GetStatus, pb.GetStatusRequest())
     if output is Output.JSON:
         print_json(message_json(answer))
@@ -247,16 +232,6 @@ def status(
     for group, leader in sorted(answer.leaders.items()):
         say(f"leader    {group}: {leader}")
     say(f"etcd      {answer.etcd_version} at {answer.etcd_endpoint}, {answer.etcd_used_bytes / 1e6:.1f} MB used")
-
-
-def _connect(server: str, token_file: Path | None, tls_ca: Path | None) -> AbstractContextManager[Client]:
-    from mft.cli.admin_client import Server, connect, read_token
-
-    try:
-        ca = tls_ca.read_bytes() if tls_ca else None
-    except OSError as error:
-        raise Invalid(f"--tls-ca: {tls_ca} cannot be read: {error.strerror}") from error
-    return connect(Server(server, read_token(token_file), ca))
 
 
 def _read(file: str) -> bytes:

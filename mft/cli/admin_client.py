@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -56,17 +56,29 @@ class Client:
     def __init__(self, channel: Any, server: Server) -> None:
         self.config = pb_grpc.ConfigServiceStub(channel)
         self.cluster = pb_grpc.ClusterServiceStub(channel)
+        self.transfers = pb_grpc.TransferServiceStub(channel)
+        self.deliveries = pb_grpc.DeliveryServiceStub(channel)
         self._server = server
 
     def call(self, method: Callable[..., Answer], request: Any) -> Answer:
         """Make one call. Raises what the controller raised, or `Unavailable` if it cannot be reached."""
+        try:
+            return method(request, timeout=CALL_S, metadata=self._metadata())
+        except grpc.RpcError as error:
+            raise _translated(error, self._server.address) from error
+
+    def follow(self, method: Callable[..., Iterable[Answer]], request: Any) -> Iterator[Answer]:
+        """Make a call that goes on, and yield its answers until it ends. Raises as `call` does."""
+        try:
+            yield from method(request, metadata=self._metadata())
+        except grpc.RpcError as error:
+            raise _translated(error, self._server.address) from error
+
+    def _metadata(self) -> list[tuple[str, str]]:
         metadata = [(DETAIL_MAX_KEY, str(DETAIL_BYTES_MAX))]
         if self._server.token:
             metadata.append(("authorization", f"Bearer {self._server.token}"))
-        try:
-            return method(request, timeout=CALL_S, metadata=metadata)
-        except grpc.RpcError as error:
-            raise _translated(error, self._server.address) from error
+        return metadata
 
 
 @contextmanager

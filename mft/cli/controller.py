@@ -28,6 +28,25 @@ InsecureAdmin = Annotated[
         "--insecure-admin", envvar="MFT_INSECURE_ADMIN", help="Listen beyond this machine without TLS all the same."
     ),
 ]
+LinkListen = Annotated[
+    str,
+    typer.Option(
+        envvar="MFT_LINK_LISTEN",
+        metavar="HOST:PORT",
+        help="Where nodes attach with events and answers (TLS, keys of the cluster). Port 0: any free one.",
+    ),
+]
+LinkAddress = Annotated[
+    str,
+    typer.Option(
+        envvar="MFT_LINK_ADDRESS",
+        metavar="HOST,…",
+        help="Names or addresses under which nodes reach this machine. [default: found out]",
+    ),
+]
+DeliveriesDays = Annotated[
+    int, typer.Option(envvar="MFT_DELIVERIES_DAYS", min=1, max=36500, help="Days for which deliveries are remembered.")
+]
 Embedded = Annotated[
     bool,
     typer.Option(
@@ -60,6 +79,9 @@ def controller(
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
     insecure_admin: InsecureAdmin = False,
+    link_listen: LinkListen = "0.0.0.0:7444",
+    link_address: LinkAddress = "",
+    deliveries_days: DeliveriesDays = 365,
     embedded_etcd: Embedded = False,
     embedded_etcd_listen: EmbeddedListen = "127.0.0.1:2379",
     agent: Agent = True,
@@ -111,6 +133,9 @@ def controller(
         certificate=tls_cert,
         key=tls_key,
         insecure=insecure_admin,
+        link_listen=options.address(link_listen, "--link-listen"),
+        link_addresses=tuple(word.strip() for word in link_address.split(",") if word.strip()),
+        deliveries_days=deliveries_days,
         embedded_etcd=options.address(embedded_etcd_listen, "--embedded-etcd-listen") if embedded_etcd else None,
     )
     run(chosen)

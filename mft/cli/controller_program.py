@@ -16,7 +16,9 @@ from mft.agent.options import AgentOptions
 from mft.aio import backoff, cancel_and_wait, first_error, is_only
 from mft.cli.embedded_etcd import EmbeddedEtcd
 from mft.cluster import files, trust_file
+from mft.cluster.keys import Keys
 from mft.controller import home
+from mft.controller.link_server import LinkListen, LinkServer
 from mft.controller.management import Management, assemble
 from mft.controller.rpc import Listen, serve
 from mft.errors import Invalid, MftError
@@ -38,6 +40,11 @@ class ControllerOptions(Struct, frozen=True, kw_only=True):
     certificate: Path | None
     key: Path | None
     insecure: bool
+    link_listen: tuple[str, int]
+    """Where nodes attach."""
+    link_addresses: tuple[str, ...]
+    """Under which names or addresses nodes reach this machine; empty: found out."""
+    deliveries_days: int
     embedded_etcd: tuple[str, int] | None
     """Where an embedded etcd listens; None: there is none."""
 
@@ -73,11 +80,12 @@ async def _run(options: ControllerOptions) -> None:
             EtcdClient(options.instance.etcd.endpoints, tls=options.instance.etcd.tls())
         )
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        management = assemble(own, etcd, make_host_keys)
+        management = assemble(own, etcd, make_host_keys, options.deliveries_days)
         work = [
             tasks.create_task(etcd.servers.check_version(), name="etcd-version"),
             tasks.create_task(management.run(), name="management"),
             tasks.create_task(_answer(options, own, management), name="admin-service"),
+            tasks.create_task(_link(options, own, management, etcd).run(), name="links"),
         ]
         if options.with_agent:
             work.append(tasks.create_task(_keep_agent(options, own), name="agent"))
@@ -110,7 +118,22 @@ async def _answer(options: ControllerOptions, own: home.Home, management: Manage
             "ready for administrators", address=f"{host}:{bound}", token=str(own.folder / home.TOKEN)
         )
 
-    await serve(management.operations, own.token, listen, ready)
+    await serve(management.operations, own.token, listen, ready, management.transfers)
+
+
+def _link(options: ControllerOptions, own: home.Home, management: Management, etcd: EtcdClient) -> LinkServer:
+    host, port = options.link_listen
+    return LinkServer(
+        options.instance.name,
+        etcd,
+        Keys(options.instance.cluster),
+        key=own.signing_key,
+        trust=own.pinned.trust(),
+        store=management.transfers.deliveries,
+        links=management.links,
+        listen=LinkListen(host, port, options.link_addresses),
+        lease_ttl_s=options.instance.lease_ttl_s,
+    )
 
 
 async def _keep_agent(options: ControllerOptions, own: home.Home) -> None:

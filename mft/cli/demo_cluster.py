@@ -102,6 +102,7 @@ class Cluster:
             own_command(
                 "controller",
                 *("--embedded-etcd", "--embedded-etcd-listen", self.etcd, "--listen", self.admin),
+                *("--link-listen", "127.0.0.1:0"),
                 *("--name", "controller", "--data", str(self.folder / "controller"), "--no-agent"),
             ),
             "controller",

@@ -6,7 +6,12 @@ operations.py   apply, show, history, nodes, status, forget
 fleet.py        what the instances say of themselves, put together (pure)
 custody.py      the controller's own store of every version, from which etcd can be rebuilt
 management.py   what runs beside the calls: custody, admissions of nodes
+transfers.py    what administrators see of transfers and ask of them
+deliveries.py   the store of deliveries (SQLite), with deliveries_rows.py (pure) and deliveries_sql.py (statements)
+link.py         the agents' streams: proof, events, requests
+link_server.py  where agents attach, and its announcement in etcd
 rpc.py          operations as a gRPC service
+rpc_transfers.py  transfers and deliveries as gRPC services
 rpc_status.py   our errors as gRPC statuses, in one table
 rpc_access.py   who may call
 """

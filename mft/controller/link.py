@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, NoReturn
 
@@ -261,7 +261,7 @@ def _arrived(event: pb.Event) -> Arrived:
     )
 
 
-async def progress_of(links: Links, every_s: float) -> AsyncIterator[dict[str, pb.Progress]]:
+async def progress_of(links: Links, every_s: float) -> AsyncGenerator[dict[str, pb.Progress], None]:
     """Yield what all agents have under way, whenever it changed, at most so often. Shape: instance → its runs."""
     told: dict[str, bytes] | None = None
     async with links.watching(), aclosing(links.changed.follow(every_s=every_s)) as turns:

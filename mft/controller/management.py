@@ -11,8 +11,11 @@ from mft.cluster.keys import Keys
 from mft.cluster.store_disk import DiskStore
 from mft.cluster.store_etcd import EtcdStore
 from mft.controller.custody import Custody
+from mft.controller.deliveries import RETENTION_DAYS, DeliveryStore
 from mft.controller.home import STORE, Home
+from mft.controller.link import Links
 from mft.controller.operations import Operations
+from mft.controller.transfers import Transfers
 from mft.etcd.client import EtcdClient
 
 
@@ -22,6 +25,8 @@ class Management(NamedTuple):
     operations: Operations
     custody: Custody
     admissions: Admissions
+    transfers: Transfers
+    links: Links
 
     async def run(self) -> None:
         """Keep etcd whole and admit nodes, until cancelled."""
@@ -30,7 +35,12 @@ class Management(NamedTuple):
             tasks.create_task(self.admissions.run(), name="admissions")
 
 
-def assemble(home: Home, etcd: EtcdClient, make_host_keys: Callable[[], tuple[str, ...]]) -> Management:
+def assemble(
+    home: Home,
+    etcd: EtcdClient,
+    make_host_keys: Callable[[], tuple[str, ...]],
+    retention_days: int = RETENTION_DAYS,
+) -> Management:
     """Put the parts together for the cluster whose keys are in `home`. Nothing runs yet, nothing is connected."""
     keys, trust = Keys(home.pinned.cluster), home.pinned.trust()
     store = EtcdStore(etcd.kv, keys, trust)
@@ -47,4 +57,6 @@ def assemble(home: Home, etcd: EtcdClient, make_host_keys: Callable[[], tuple[st
         forget=admissions.forget,
         make_host_keys=make_host_keys,
     )
-    return Management(operations, custody, admissions)
+    links = Links()
+    transfers = Transfers(etcd, keys, links, DeliveryStore(home.folder, retention_days), operations.config)
+    return Management(operations, custody, admissions, transfers, links)

@@ -142,6 +142,10 @@ class Operations:
             raise Invalid(f"limit is from 1 to {HISTORY_MAX}")
         return await self._store.history(limit)
 
+    async def config(self) -> Config:
+        """Return the config that stands, sealed; an empty one before the first."""
+        return await self._standing(await self._store.current())
+
     async def nodes(self) -> tuple[fleet.NodeState, ...]:
         """List all instances that are there, were there, or are named in the config."""
         return (await self._fleet())[0]

@@ -19,6 +19,8 @@ from mft.controller.fleet import NodeState
 from mft.controller.operations import Applied, Operations
 from mft.controller.rpc_access import TokenInterceptor
 from mft.controller.rpc_status import DETAIL_BYTES_MAX, Answering
+from mft.controller.rpc_transfers import DeliveryService, TransferService
+from mft.controller.transfers import Transfers
 from mft.errors import Invalid, Problem, Unavailable
 from mft.model.document import DOCUMENT_BYTES_MAX
 from mft.pb.admin.v1 import admin_pb2 as pb
@@ -51,7 +53,11 @@ class Listen(NamedTuple):
 
 
 async def serve(
-    operations: Operations, token: str, listen: Listen, ready: Callable[[int], None] = lambda port: None
+    operations: Operations,
+    token: str,
+    listen: Listen,
+    ready: Callable[[int], None] = lambda port: None,
+    transfers: Transfers | None = None,
 ) -> None:
     """Answer administrators until cancelled; call `ready` with the port once it is open.
 
@@ -60,6 +66,9 @@ async def serve(
     server = grpc.aio.server(interceptors=(TokenInterceptor(token),), options=_OPTIONS)
     pb_grpc.add_ConfigServiceServicer_to_server(ConfigService(operations), server)
     pb_grpc.add_ClusterServiceServicer_to_server(ClusterService(operations), server)
+    if transfers is not None:
+        pb_grpc.add_TransferServiceServicer_to_server(TransferService(transfers), server)
+        pb_grpc.add_DeliveryServiceServicer_to_server(DeliveryService(transfers), server)
     state = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(state, server)
     reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

@@ -103,6 +103,7 @@ class Reader:
             "SSH_ASKPASS_REQUIRE": "force",
             "MFT_ETCD": str(find_etcd("etcd")),
             "MFT_LISTEN": self.here("127.0.0.1:7443"),
+            "MFT_LINK_LISTEN": "127.0.0.1:0",
             "MFT_ADMIN": self.here("127.0.0.1:7443"),
             "MFT_EMBEDDED_ETCD_LISTEN": self.here("127.0.0.1:2379"),
             "MFT_INBOUND_WORKERS": "1",

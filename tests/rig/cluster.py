@@ -146,6 +146,7 @@ class Cluster:
         command: list[str | Path] = [
             program("mft-controller"),
             *("--name", "ctl", "--listen", self.admin_address, "--data", folder / "ctl"),
+            *("--link-listen", "127.0.0.1:0"),
             *("--lease-ttl", str(TTL_S), "--inbound-workers", "1", "--outbound-workers", "1"),
             *(where if embedded else ["--etcd", self.endpoint]),
         ]

@@ -46,6 +46,7 @@ class Programs:
             *launcher("mft-controller"),
             *("--name", "controller", "--data", str(self.folder / "controller"), "--embedded-etcd"),
             *("--embedded-etcd-listen", f"127.0.0.1:{self.etcd_port}", "--listen", f"127.0.0.1:{self.admin_port}"),
+            *("--link-listen", "127.0.0.1:0"),
             *self._common(),
         )
         with self.running["controller"].explained():
