@@ -57,8 +57,8 @@ leaves neither record nor taken source.
    and only then the upload is removed. Removed first, or with the record forgotten instead, a successor or a late
    `intent` would find no temp file, and believe that it was published.
 
-**Overwrite rules** need no more than that. A rule looks only while the own upload stands under its temp name, so what it
-sees under the final name is never the own file, and what was published is recognised before any rule has a say. One
+**Overwrite rules** need no more than that. A rule looks only while the own upload stands under its temp name, so what
+it sees under the final name is never the own file, and what was published is recognised before any rule has a say. One
 that is *skipped* is `done` without a publication, on purpose: the record then has no name that leads anywhere, and the
 upload, which is removed after it, has a name that nobody else uses. *Resuming* an upload renames it to a new temp name
 first; it was never in an `intent`, whose attempt has ended in the same process, so it is an upload like any other.

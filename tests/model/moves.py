@@ -414,17 +414,15 @@ def _committed(actor: Actor, protocol: Protocol) -> Actor:
             return known._replace(step=_after_done(protocol))
         case "withdraw" if protocol.withdraws != "after removing":
             return known._replace(step="clear")
-        case "hold" | "give back" | "withdraw":
-            return Actor(actor.term)
-        case _ if protocol.removes_before_forgetting:
-            return Actor(actor.term)
-        case _:
+        case "forget" if not protocol.removes_before_forgetting:
             return known._replace(step="remove", seen=ABSENT)
+        case _:
+            return Actor(actor.term)
 
 
 def _reread(state: State, index: int, actor: Actor, protocol: Protocol) -> Outcome:
     record = record_of(state, actor.delivery)
-    if _is_applied(actor, record):
+    if _is_applied(state, actor, record, protocol):
         yield f"reads {record or 'no record'}: was applied", state, _committed(actor, protocol), None
     elif is_current(actor.seen, record) and actor.unknown is not None:
         yield "reads it unchanged: sends again", state, actor._replace(step=actor.unknown, unknown=None), None
@@ -432,7 +430,7 @@ def _reread(state: State, index: int, actor: Actor, protocol: Protocol) -> Outco
         yield f"reads {record or 'no record'}: lists again", state, Actor(actor.term), None
 
 
-def _is_applied(actor: Actor, record: Record | None) -> bool:
+def _is_applied(state: State, actor: Actor, record: Record | None, protocol: Protocol) -> bool:
     match actor.unknown:
         case "intent" | "extend":
             return record is not None and actor.temp is not None and record.names[-1:] == (actor.temp,)
@@ -442,10 +440,8 @@ def _is_applied(actor: Actor, record: Record | None) -> bool:
             return record is not None and actor.temp not in record.names
         case "forget":
             return record is None
-        case "claim" | "withdraw" if record is not None:
-            return record.state == "taken"
-        case "withdraw":
-            return record is None
+        case "claim" | "withdraw":
+            return record == _record_to_write(state, actor._replace(step=actor.unknown), protocol)
         case _:
             return record is not None and record.state == ("uncertain" if actor.unknown == "hold" else "done")
 
