@@ -15,7 +15,9 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple, cast
 
 import asyncssh
+from asyncssh.constants import OPEN_REQUEST_SESSION_FAILED
 
+from mft.aio import boottime
 from mft.errors import Unavailable
 from mft.model.locations import SshLocationSpec
 from mft.transfers.remotes.sftp_connect import connect
@@ -25,6 +27,8 @@ _COMMANDS_MAX = 8
 _ANSWER_BYTES_MAX = 64 * 1024
 """What a command may say beyond the content of a file or a folder."""
 _BLOCK_BYTES = 64 * 1024
+_REFUSED_S, _REFUSED_S_MAX = 0.05, 5.0
+"""How long to wait after a refused channel, and how long such refusals are believed to pass."""
 _CANCELLED_S_MAX = 1.0
 """How long a cancelled opening is waited for."""
 
@@ -141,18 +145,22 @@ class Commands:
 
     async def _place(self, command: bytes) -> tuple[_Line, _Streams]:
         """Start the command on the connection with the least to do that takes it."""
+        until = boottime() + _REFUSED_S_MAX
         while True:
             line = await self._line()
             line.commands += 1
             try:
                 return line, await self._opened(line.connection, command)
-            except asyncssh.ChannelOpenError:
-                # Where others run, this server allows no more than those on one connection.
-                if line.commands == 1 or line.connection.is_closed():
-                    line.commands -= 1
-                    raise
+            except asyncssh.ChannelOpenError as error:
                 line.commands -= 1
-                line.commands_max = max(1, min(line.commands_max, line.commands))
+                if error.code == OPEN_REQUEST_SESSION_FAILED or line.connection.is_closed():
+                    raise
+                if boottime() > until:
+                    raise
+                if line.commands:  # So many it allows, and no more.
+                    line.commands_max = min(line.commands_max, line.commands)
+                else:  # It still counts one that has just ended.
+                    await asyncio.sleep(_REFUSED_S)
             except BaseException:
                 line.commands -= 1
                 raise
