@@ -2,7 +2,7 @@
 
 Nothing is installed and no daemon starts. Afterwards stand there:
 
-    bin/          etcd etcdctl (the newest obtained) sshd sftp-server haproxy, ssh sftp ssh-keygen
+    bin/          etcd etcdctl (the newest obtained) sshd sftp-server haproxy, ssh sftp ssh-keygen, ip
     etcd-3.4/     etcd etcdctl of Debian 12
     etcd-newest/  etcd etcdctl of Debian unstable, if it could be had
     versions.json what was fetched, and why something is missing
@@ -45,6 +45,8 @@ SERVERS = {
     "haproxy": Server("haproxy", "usr/sbin/haproxy"),
 }
 CLIENTS = {name: Server("openssh-client", f"usr/bin/{name}") for name in SSH_CLIENT}
+NETWORK = {"ip": Server("iproute2", "bin/ip")}
+"""Makes the networks of tests that cut one node off; bare machines have none."""
 
 WRAPPER = """\
 #!/bin/sh
@@ -99,6 +101,11 @@ def link(link_path: Path, target: Path) -> None:
     link_path.symlink_to(os.path.relpath(target, link_path.parent) if inside else target)
 
 
+def has_ip() -> bool:
+    """Say whether the machine has `ip`, which is often not on the PATH of others than root."""
+    return shutil.which("ip", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") is not None
+
+
 def fetch_base(servers: Path, scratch: Path) -> dict[str, str]:
     """Fetch Debian 12's etcd, OpenSSH and HAProxy with the libraries this machine lacks. Raises FetchError."""
     apt = Apt(scratch, BASE_SUITE, security=True)
@@ -110,6 +117,8 @@ def fetch_base(servers: Path, scratch: Path) -> dict[str, str]:
     programs = dict(SERVERS)
     if not all(shutil.which(name) for name in SSH_CLIENT):
         programs |= CLIENTS
+    if not has_ip():
+        programs |= NETWORK
     wanted = {server.package for server in programs.values()} | {"libnss-wrapper"}
     versions = etcd | apt.fetch(apt.with_libraries(wanted, installed_packages()), servers / "root")
     for name, server in programs.items():
@@ -151,7 +160,7 @@ def missing_libraries(servers: Path) -> list[str]:
     environment = os.environ | {
         "LD_LIBRARY_PATH": ":".join(str(servers / "root" / folder) for folder in library_folders(servers / "root"))
     }
-    for name, server in (SERVERS | CLIENTS).items():
+    for name, server in (SERVERS | CLIENTS | NETWORK).items():
         program = servers / "root" / server.path
         if program.exists():
             shown = subprocess.run(
@@ -197,7 +206,7 @@ def is_fetched(servers: Path) -> bool:
         report = json.loads((servers / "versions.json").read_text("utf-8"))
     except (OSError, ValueError):
         return False
-    return bool(report.get("layout") == LAYOUT)
+    return bool(report.get("layout") == LAYOUT) and (has_ip() or (servers / "bin" / "ip").exists())
 
 
 def main() -> int:

@@ -15,8 +15,10 @@ from mft.transfers.remotes.host_keys import PartnerClient, split_host_keys
 from mft.transfers.remotes.proxies import open_through
 from mft.transfers.remotes.sftp_errors import reason
 
-_KEEPALIVE_S = 15
+_KEEPALIVE_S = 6
 _KEEPALIVES_MISSED_MAX = 3
+"""A partner that has said nothing for four of these times is gone. Quick enough for a leader that is cut off from it to
+lose its group within a minute (`yield_after_s` counts from when the connection died), slow enough for a busy server."""
 _OFTEN_REFUSED = "authentication failures"
 """In the words of a server that ends the connection after too many tries instead of refusing the last."""
 
