@@ -15,8 +15,11 @@ import pytest
 from mft.aio import boottime
 from mft.model.delivery import Record, Term, temp_name
 from mft.model.locations import LocalLocationSpec, LocationSpec, SftpLocationSpec
+from mft.model.transfer_parts import RetrySpec
 from mft.model.transfers import TransferSpec
 from mft.transfers.delivery import Permit, RunContext
+from mft.transfers.located import LocatedRemote
+from mft.transfers.memory import Memory
 from mft.transfers.remotes.base import Remote
 from mft.transfers.remotes.pool import RemotePool
 from mft.transfers.run import Tally, run_pass
@@ -56,12 +59,15 @@ class Bench:
             destination_location="partner",
             destination_path=str(inbox),
             stable_interval_s=0,
+            retry=RetrySpec(first_s=1e-6, most_s=1e-6),
         )
         self.permit = Permit(boottime() + 600)
         self.transfer = "t"
         self._runs = itertools.count(1)
         self._delivered_at = itertools.count(1_700_000_000)
         self.stability = Stability()
+        self.memory = Memory()
+        self.transfers = frozenset({self.transfer})
 
     @property
     def out(self) -> Path:
@@ -70,11 +76,13 @@ class Bench:
 
     async def context(self, term: int = 7) -> RunContext:
         """Make what the deliveries of a run in this term share."""
+        source = LocalLocationSpec(root=str(self.source))
         return RunContext(
             transfer=self.transfer,
             spec=self.spec,
-            source=await self.pool.get("source", LocalLocationSpec(root=str(self.source))),
-            destination=await self.remote(),
+            source=LocatedRemote(await self.pool.get("source", source), "source", "source"),
+            source_spec=source,
+            destination=LocatedRemote(await self.remote(), "partner", "destination"),
             destination_spec=self.location,
             term=Term("life", term),
             run=next(self._runs),
@@ -83,6 +91,8 @@ class Bench:
             journal=self.journal,
             emit=lambda event, fields: self.events.append((event, fields)),
             ledger=dict(self.journal.ledger),
+            memory=self.memory,
+            transfers=self.transfers,
         )
 
     async def remote(self) -> Remote:
@@ -97,13 +107,15 @@ class Bench:
 
     def give(self, name: str, content: bytes = b"content") -> None:
         """Put a source there."""
-        (self.out / name).write_bytes(content)
+        path = self.out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
     def taken(self, name: str, content: bytes = b"content") -> str:
         """Put a source there that an earlier leader took; return the delivery."""
         delivery = new_delivery(self.transfer, next(self._delivered_at))
         folder = self.out / ".mft" / delivery
-        folder.mkdir(parents=True)
+        (folder / name).parent.mkdir(parents=True)
         (folder / name).write_bytes(content)
         return delivery
 
@@ -119,7 +131,8 @@ class Bench:
 
     def arrived(self) -> dict[str, bytes]:
         """Return what stands at the partner under final names."""
-        return {path.name: path.read_bytes() for path in self.inbox.iterdir() if not path.name.startswith(".")}
+        files = (path for path in self.inbox.rglob("*") if path.is_file() and not path.name.startswith("."))
+        return {str(path.relative_to(self.inbox)): path.read_bytes() for path in files}
 
     def temps(self) -> list[str]:
         """Return the temp files at the partner."""

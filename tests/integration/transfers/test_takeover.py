@@ -7,7 +7,7 @@ import os
 import msgspec
 import pytest
 
-from mft.errors import LeadershipLost, MftError, Unavailable
+from mft.errors import LeadershipLost, MftError, NotFound, Unavailable
 from mft.events import catalogue
 from tests.integration.transfers.conftest import Bench
 
@@ -263,7 +263,8 @@ async def test_the_destination_folder_is_away(bench: Bench) -> None:
     bench.intend(delivery, "a", bench.temp(delivery))
     away = bench.inbox.with_name("away")
     bench.inbox.rename(away)
-    await bench.run(sweep=True)
+    with pytest.raises(NotFound):
+        await bench.run(sweep=True)
     assert bench.left() == [f".mft/{delivery}/a"]
     away.rename(bench.inbox)
     await bench.run(8, sweep=True)
