@@ -1,77 +1,38 @@
-"""One leader group: campaign, and while the term lasts make the passes of the group's transfers."""
+"""One leader group: campaign, and while the term lasts have the passes of the group's transfers made."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 import structlog
 
 from mft.aio import Latest, backoff, boottime, cancel_and_wait, first_error, give_way, is_only
 from mft.cluster.keys import Keys
-from mft.errors import LeadershipLost, MftError, Unavailable
+from mft.cluster.steering import Steer, decode_pauses
+from mft.errors import Conflict, MftError, NotFound, Unavailable
+from mft.etcd.client import EtcdClient
 from mft.etcd.election import Election, Leadership
-from mft.etcd.kv import Kv
+from mft.etcd.watch import View, Watch
 from mft.events import catalogue
 from mft.model.config import Config
-from mft.model.delivery import Kept, Record, Term
+from mft.model.delivery import Record, Term
 from mft.model.transfers import TransferSpec, leader_group_of
 from mft.transfers.journal import Journal
-from mft.transfers.schedule import SWEEP_FIRST, next_pass, next_sweep
+from mft.transfers.lead import Commit, Lead, MakePass, Outcome, PassResult
+from mft.transfers.partners import Partners
+from mft.transfers.passes import Passes
+from mft.transfers.slots import SlotStore
+from mft.transfers.starting import Clock
+from mft.transfers.steering import TransferStatus
 
-Commit = Callable[[Mapping[str, Record], tuple[str, ...]], Awaitable[None]]
-"""Writes (puts, forgets) of one transfer to the journal, fenced."""
+__all__ = ["Commit", "Dispatcher", "MakePass", "PassResult", "groups_of"]
 
-
-class PassResult(Protocol):
-    """How a pass ended."""
-
-    @property
-    def error(self) -> str:
-        """Why the pass as a whole could not go on; empty if it could."""
-        ...
-
-    @property
-    def failed(self) -> int:
-        """How many files failed."""
-        ...
-
-    @property
-    def gone(self) -> tuple[str, ...]:
-        """Kept sources that are no longer there."""
-        ...
-
-
-class MakePass(Protocol):
-    """Has a worker make one pass over a transfer.
-
-    Raises:
-        Unavailable: the worker died; what was open is in the journal.
-    """
-
-    async def __call__(
-        self,
-        *,
-        transfer: str,
-        group: str,
-        term: Term,
-        deadline: float,
-        records: Mapping[str, Record],
-        ledger: Mapping[str, Kept],
-        sweep: bool,
-        commit: Commit,
-    ) -> PassResult:
-        """Make the pass and return how it ended."""
-        ...
-
-
-class _Lead(NamedTuple):
-    """One leadership and what belongs to it."""
-
-    leadership: Leadership
-    term: Term
-    journal: Journal
+PASSES_MAX = 256
+"""Passes of one leader group at one time. More would only wait for each other in the workers: each has its listing, its
+files on their way and its connections in memory."""
+_REMIND_EVERY_S = 60.0
 
 
 class Dispatcher:
@@ -82,7 +43,7 @@ class Dispatcher:
         *,
         group: str,
         election: Election,
-        kv: Kv,
+        etcd: EtcdClient,
         keys: Keys,
         config: Latest[Config],
         make_pass: MakePass,
@@ -90,13 +51,65 @@ class Dispatcher:
     ) -> None:
         self._group = group
         self._election = election
-        self._kv = kv
+        self._etcd = etcd
         self._keys = keys
         self._config = config
         self._make_pass = make_pass
         self._emit = emit
         self.leads: Latest[Term | None] = Latest(None)
+        self._lead_now: Lead | None = None
+        self._passes: dict[str, Passes] = {}
+        """Transfer → its passes; only while this instance leads."""
         self._log = structlog.get_logger().bind(leader_group=group)
+
+    # ---- steering
+
+    def run_now(self, transfer: str, reason: str = "") -> None:
+        """Have a pass made at once, also where windows are closed or a partner is broken.
+
+        Raises:
+            NotFound: the group has no such transfer.
+            Conflict: this instance does not lead the group, or the transfer is paused.
+        """
+        self._of(transfer).ask(reason)
+
+    def cancel(self, transfer: str) -> None:
+        """End the pass under way; what it had begun is finished by the next one.
+
+        Raises:
+            NotFound: the group has no such transfer.
+            Conflict: this instance does not lead the group, or no pass is under way.
+        """
+        self._of(transfer).cancel()
+
+    async def resend(self, transfer: str, delivery: str) -> None:
+        """Have a delivery that is uncertain or in quarantine sent again, by the next pass.
+
+        Raises:
+            NotFound: there is no such transfer or delivery.
+            Conflict: this instance does not lead the group, or the delivery is in no such state.
+            Unavailable: etcd cannot be reached.
+        """
+        await self._of(transfer).resend(delivery)
+
+    def status(self) -> Mapping[str, TransferStatus]:
+        """Say of each transfer of the group how it is; nothing, while this instance does not lead."""
+        now = Clock.now()
+        return {id: passes.status(now) for id, passes in self._passes.items()}
+
+    def records(self, transfer: str) -> Mapping[str, Record]:
+        """Give delivery → record of what is under way or held; nothing, while this instance does not lead."""
+        return self._lead_now.journal.open_records(transfer) if self._lead_now is not None else {}
+
+    def _of(self, transfer: str) -> Passes:
+        if self._lead_now is None:
+            raise Conflict(f"this instance does not lead group {self._group} now: ask again")
+        passes = self._passes.get(transfer)
+        if passes is None:
+            raise NotFound(f"leader group {self._group} has no transfer {transfer}")
+        return passes
+
+    # ---- leading
 
     async def run(self) -> None:
         """Dispatch this group's transfers whenever this instance leads; until cancelled, and then resign."""
@@ -113,14 +126,16 @@ class Dispatcher:
     async def _lead(self, leadership: Leadership) -> None:
         """Work for as long as the term lasts. Leaving this, for whatever reason, resigns."""
         term = Term(await self._incarnation(), leadership.create_revision)
-        journal = Journal(self._kv, self._keys, term, leadership.key)
+        journal = Journal(self._etcd.kv, self._keys, term, leadership.key)
+        slots = SlotStore(self._etcd.kv, self._keys, term, leadership.key)
         self._log.info("this instance leads", term=term.create_revision)
         self._emit(catalogue.LEADER_GAINED, {"leader_group": self._group, "term": term.create_revision})
         self.leads.set(term)
         try:
             async with asyncio.TaskGroup() as tasks:
                 writes = tasks.create_task(journal.run(), name=f"journal:{self._group}")
-                passes = tasks.create_task(self._passes(_Lead(leadership, term, journal)), name=f"passes:{self._group}")
+                work = self._dispatch(leadership, term, journal, slots)
+                passes = tasks.create_task(work, name=f"passes:{self._group}")
                 await leadership.lost.wait()
                 # Before the lease ends: the next leader may already be reading the journal.
                 await cancel_and_wait(passes)
@@ -136,95 +151,131 @@ class Dispatcher:
             self._emit(catalogue.LEADER_LOST, {"leader_group": self._group, "term": term.create_revision})
 
     async def _incarnation(self) -> str:
-        value = (await self._kv.get(self._keys.incarnation)).value
+        value = (await self._etcd.kv.get(self._keys.incarnation)).value
         if value is None:
             raise Unavailable("etcd holds no incarnation: the controller has not set this cluster up yet")
         return value.decode()
 
-    async def _passes(self, lead: _Lead) -> None:
+    async def _dispatch(self, leadership: Leadership, term: Term, journal: Journal, slots: SlotStore) -> None:
+        """Read what the leaders before have left, then keep the passes of every transfer going."""
+        await self._load(journal, slots)
+        async with self._etcd.watch(self._keys.steers) as watch, asyncio.TaskGroup() as tasks:
+            # Listed after the leader's key was made: a pause that was asked for before this term holds from its begin.
+            pauses = self._pauses(await watch.listed())
+
+            def spawn(work: Coroutine[Any, Any, Outcome], *, name: str) -> asyncio.Task[Outcome]:
+                return tasks.create_task(work, name=name)
+
+            lead = Lead(
+                group=self._group,
+                leadership=leadership,
+                term=term,
+                journal=journal,
+                slots=slots,
+                partners=Partners(self._emit, self._free),
+                gate=asyncio.Semaphore(PASSES_MAX),
+                config=self._config,
+                make_pass=self._make_pass,
+                emit=self._emit,
+                delivered=self._delivered,
+                spawn=spawn,
+            )
+            self._lead_now = lead
+            try:
+                tasks.create_task(self._follow_pauses(watch), name=f"pauses:{self._group}")
+                tasks.create_task(self._remind(lead), name=f"remind:{self._group}")
+                await self._follow_config(lead, pauses, watch, tasks)
+            finally:
+                self._lead_now = None
+                self._passes = {}
+
+    async def _follow_config(
+        self, lead: Lead, pauses: Mapping[str, Steer], watch: Watch, tasks: asyncio.TaskGroup
+    ) -> None:
         """Keep one task for each transfer of the group, as the config says now."""
         running: dict[str, asyncio.Task[None]] = {}
-        async with asyncio.TaskGroup() as tasks:
-            async for config in self._config.follow():
-                wanted = {id for id, spec in config.transfers.items() if leader_group_of(id, spec) == self._group}
-                for id in running.keys() - wanted:
-                    await cancel_and_wait(running.pop(id))
-                # One that ended by itself saw its transfer leave the config, which may have come back since.
-                for id in sorted(id for id in wanted if id not in running or running[id].done()):
-                    work = self._transfer(id, lead)
-                    running[id] = tasks.create_task(work, name=f"transfer:{id}")
+        before = Config()
+        async for config in self._config.follow():
+            wanted = {id for id, spec in config.transfers.items() if leader_group_of(id, spec) == self._group}
+            for id in [id for id, task in running.items() if id not in wanted or task.done()]:
+                # One that ended by itself saw its transfer leave the config, which has come back since.
+                await cancel_and_wait(running.pop(id))
+                del self._passes[id]
+                self._emit(catalogue.TRANSFER_ENDED, {"transfer": id})
+            lead.partners.forget(id for id, spec in before.locations.items() if config.locations.get(id) != spec)
+            for id in sorted(wanted & running.keys()):
+                if _is_changed(id, before, config):
+                    self._passes[id].change()
+            if running:
+                # Those that have just come may have been another group's until now: what is known of them is old.
+                for id in wanted - running.keys():
+                    await self._load_one(id, lead)
+                    self._emit(catalogue.TRANSFER_BEGUN, {"transfer": id})
+            if watch.view is not None:
+                pauses = self._pauses(watch.view)
+            for id in sorted(wanted - running.keys()):
+                passes = self._passes[id] = Passes(id, lead, pauses.get(id))
+                running[id] = tasks.create_task(passes.run(), name=f"transfer:{id}")
+            before = config
 
-    async def _transfer(self, id: str, lead: _Lead) -> None:
-        """Make pass after pass of one transfer."""
+    async def _follow_pauses(self, watch: Watch) -> None:
+        async for view in watch.follow():
+            pauses = self._pauses(view)
+            for id, passes in self._passes.items():
+                passes.pause(pauses.get(id))
 
-        async def commit(puts: Mapping[str, Record], forgets: tuple[str, ...]) -> None:
-            try:
-                await lead.journal.commit(id, puts, forgets)
-            except LeadershipLost as error:
-                lead.leadership.end(error.message)  # The journal may know before the election's watch does.
-                raise
+    def _pauses(self, view: View) -> Mapping[str, Steer]:
+        return decode_pauses(self._keys, {key: kv.value for key, kv in view.items.items()})
 
-        await self._load(id, lead.journal)
-        failures, sweep = 0, SWEEP_FIRST
+    async def _remind(self, lead: Lead) -> None:
         while True:
-            began = boottime()
-            spec = self._config.value.transfers.get(id)
-            if spec is None:
-                return  # Taken out of the config.
-            lead.leadership.check()
-            problem, files_failed = await self._pass(id, spec, lead, commit, sweep=began >= sweep.due)
-            sweep = next_sweep(sweep, began, problem, files_failed)
-            failures = failures + 1 if problem else 0
-            if problem:
-                self._log.warning("pass failed", transfer=id, failures=failures, reason=problem)
-                self._emit(catalogue.RUN_FAILED_WILL_RETRY, {"transfer": id, "failures": failures, "reason": problem})
-            await self._wait_until(next_pass(spec, began, failures), id, spec)
+            await asyncio.sleep(_REMIND_EVERY_S)
+            lead.partners.remind(boottime())
 
-    async def _wait_until(self, due: float, id: str, spec: TransferSpec) -> None:
-        """Wait for the time, or for the transfer to be changed: who changes it wants to see what comes of it."""
-        try:
-            async with asyncio.timeout(max(0.0, due - boottime())):
-                async for config in self._config.follow():
-                    if config.transfers.get(id) != spec:
-                        return
-        except TimeoutError:
-            pass
+    def _delivered(self, transfer: str) -> None:
+        """Have the transfers that come after this one look."""
+        for id, spec in self._config.value.transfers.items():
+            if transfer in spec.start.after and id in self._passes:
+                self._passes[id].look()
 
-    async def _pass(self, id: str, spec: TransferSpec, lead: _Lead, commit: Commit, *, sweep: bool) -> tuple[str, int]:
-        """Make one pass. The border where a run's failure ends.
+    def _free(self, location: str) -> None:
+        """Have the transfers of a location that works again go on."""
+        for id, spec in self._config.value.transfers.items():
+            if location in {spec.source_location, spec.destination_location} and id in self._passes:
+                self._passes[id].free()
 
-        Returns why it failed as a whole, or nothing; and how many files failed.
-        """
-        try:
-            # Else a write of the run before, whose worker has died, could come after this run has read the records.
-            await lead.journal.settled(id)
-            result = await self._make_pass(
-                transfer=id,
-                group=self._group,
-                term=lead.term,
-                deadline=lead.leadership.deadline_s,
-                records=lead.journal.open_records(id),
-                ledger={} if spec.delete_source else lead.journal.ledger(id),
-                sweep=sweep,
-                commit=commit,
-            )
-            await lead.journal.forget_sources(id, result.gone)
-        except LeadershipLost:
-            raise
-        except MftError as error:
-            return str(error), 0
-        return result.error, result.failed
-
-    async def _load(self, id: str, journal: Journal) -> None:
+    async def _load(self, journal: Journal, slots: SlotStore) -> None:
         for wait_s in backoff(0.1, 2.0):
             try:
-                return await journal.load(id)
+                await journal.load_all()
+                await slots.load()
+                return
             except Unavailable as error:
-                self._log.warning("the journal cannot be read", transfer=id, reason=str(error))
+                self._log.warning("the journal cannot be read", reason=str(error))
             await asyncio.sleep(wait_s)
-        raise AssertionError("backoff goes on for ever")
+
+    async def _load_one(self, transfer: str, lead: Lead) -> None:
+        for wait_s in backoff(0.1, 2.0):
+            try:
+                await lead.journal.load(transfer)
+                await lead.slots.load(transfer)
+                return
+            except Unavailable as error:
+                self._log.warning("the journal cannot be read", transfer=transfer, reason=str(error))
+            await asyncio.sleep(wait_s)
 
 
 def groups_of(transfers: Mapping[str, TransferSpec]) -> frozenset[str]:
     """Name the leader groups of these transfers."""
     return frozenset(leader_group_of(id, spec) for id, spec in transfers.items())
+
+
+def _is_changed(id: str, before: Config, now: Config) -> bool:
+    """Say whether anything that matters to a transfer is another than before."""
+    old, new = before.transfers.get(id), now.transfers[id]
+    if old != new:
+        return True
+    locations = (new.source_location, new.destination_location)
+    return any(before.locations.get(name) != now.locations.get(name) for name in locations) or any(
+        before.calendars.get(name) != now.calendars.get(name) for name in new.start.calendars
+    )

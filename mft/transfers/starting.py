@@ -5,11 +5,13 @@ Two clocks: schedules are on the wall's (seconds since 1970), waits on CLOCK_BOO
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+import time
+from typing import Literal, NamedTuple, Self
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from mft.aio import boottime
 from mft.model.timetable import Slots, Timetable
 from mft.transfers.steering import TransferState
 
@@ -17,6 +19,11 @@ LATE_S = 60.0
 """A slot that is started so many seconds after its time is late: that is no busy moment, but an outage."""
 
 NEVER = float("inf")
+LOOKS_MAX = 6
+"""Looks that one start may take, so that files which were young at the first are seen as stable. No more, else a folder
+in which files come all the time would be looked at all the time, whatever its schedule."""
+AGAIN_MORE_S = 0.05
+"""A look comes so much later than a file is due, so that rounding does not make it another one."""
 _WALL_S_MAX = 60.0
 """Longest wait for a time on the wall's clock, which may be set in the meantime."""
 
@@ -28,6 +35,11 @@ class Clock(NamedTuple):
 
     wall: float
     boot: float
+
+    @classmethod
+    def now(cls) -> Self:
+        """Read both."""
+        return cls(time.time(), boottime())
 
 
 class SlotState(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -61,15 +73,22 @@ class Wishes(Struct, frozen=True, kw_only=True):
     look_at: float = NEVER
     """When to look for another reason."""
     looks: int = 0
-    """Looks that are still to be made for what started it: a young file needs a second one to be seen as stable."""
+    """Looks that may still be made for what started it."""
     retry_at: float = 0.0
     failures: int = 0
     """Passes in a row that failed as a whole."""
     files_failed: int = 0
     """Passes in a row in which files failed."""
     paused: bool = False
+    broken: bool = False
+    """Waits until `retry_at` because a location fails for all."""
     has_open: bool = False
     """Whether deliveries that were begun are not finished."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether a pass is due at `retry_at`, whatever else is wished for."""
+        return self.failures > 0 or self.broken
 
     @property
     def due_at(self) -> float:
@@ -91,17 +110,19 @@ class Decision(NamedTuple):
 
 def decide(times: Timetable, slot: SlotState, next_slot: float | None, wishes: Wishes, now: Clock) -> Decision:
     """Say what a transfer does now. `next_slot` is the timetable's first one after `slot.slot`."""
-    calm: TransferState = "waiting" if wishes.failures or wishes.files_failed else "idle"
+    calm: TransferState = "idle"
+    if wishes.broken or wishes.failures or wishes.files_failed:
+        calm = "broken" if wishes.broken else "waiting"
     if wishes.paused:
         return Decision("nothing", "paused", NEVER)
     if wishes.asked:
         return Decision("pass", "running")
-    if wishes.failures and now.boot < wishes.retry_at:
+    if wishes.waits and now.boot < wishes.retry_at:
         return Decision("nothing", calm, wishes.retry_at - now.boot)
     if not times.is_open(now.wall):
         return _outside(times, wishes, now)
     came = not slot.open and next_slot is not None and next_slot <= now.wall
-    if came or wishes.failures or wishes.due_at <= now.boot:
+    if came or wishes.waits or wishes.due_at <= now.boot:
         return Decision("pass", "running", came=came)
     wall_s = NEVER if next_slot is None or slot.open else min(next_slot - now.wall, _WALL_S_MAX)
     return Decision("nothing", calm, min(wishes.due_at - now.boot, wall_s))
@@ -110,7 +131,7 @@ def decide(times: Timetable, slot: SlotState, next_slot: float | None, wishes: W
 def _outside(times: Timetable, wishes: Wishes, now: Clock) -> Decision:
     """While no window is open: nothing is begun, and what is begun is finished."""
     if wishes.has_open:
-        due = now.boot if wishes.failures else wishes.due_at
+        due = now.boot if wishes.waits else wishes.due_at
         if due <= now.boot:
             return Decision("finish", "running")
         return Decision("nothing", "outside-window", min(due - now.boot, _WALL_S_MAX))
@@ -123,7 +144,7 @@ def next_pass_at(next_slot: float | None, times: Timetable, wishes: Wishes, now:
     """Say for people when the next pass is due, on the wall's clock; None: not by itself."""
     if wishes.paused:
         return None
-    due = wishes.retry_at if wishes.failures else wishes.due_at
+    due = wishes.retry_at if wishes.waits else wishes.due_at
     at = min(now.wall + max(0.0, due - now.boot), NEVER if next_slot is None else next_slot)
     if not times.is_open(now.wall) and not wishes.has_open:
         at = max(at, times.opens(now.wall) or NEVER)
@@ -173,6 +194,58 @@ def first_wishes(times: Timetable, slot: SlotState, *, after: bool, notify: bool
     return Wishes(
         poll_at=now.boot if times.polls else NEVER,
         look_at=now.boot if looks_now else NEVER,
-        looks=1 if looks_now else 0,
+        looks=LOOKS_MAX,
         has_open=has_open,
     )
+
+
+def look_soon(wishes: Wishes, at: float) -> Wishes:
+    """Wish to look at this time, and then at what was too young."""
+    return replace(wishes, look_at=min(wishes.look_at, at), looks=LOOKS_MAX)
+
+
+def begun(wishes: Wishes) -> Wishes:
+    """Say what is left to wish for while a pass is under way: what is asked for from now on needs another one."""
+    return replace(wishes, asked=False, look_at=NEVER, looks=0)
+
+
+class Paces(NamedTuple):
+    """How long to wait after a pass, in seconds."""
+
+    poll_s: float
+    """From its begin to the next one's; never, if the transfer does not poll."""
+    again_s: float
+    """Until a file that it has left is due: one that failed, or is too young. 0: it has left none."""
+    has_failed: bool
+    """Whether files failed."""
+
+
+def after_pass(wishes: Wishes, looks: int, paces: Paces, began: float, ended: float, *, cut_short: bool) -> Wishes:
+    """Say what is to be done after a pass that could do its work. `looks`: those that were left when it began.
+
+    `cut_short`: it was to take nothing new, so there is more to do as soon as something may begin.
+    """
+    left = looks if paces.has_failed else looks - 1
+    look_at = NEVER
+    if cut_short:
+        look_at = ended + max(paces.again_s, 1.0)
+    elif paces.again_s and (paces.has_failed or left > 0):
+        look_at = ended + paces.again_s + AGAIN_MORE_S
+    return replace(
+        wishes,
+        poll_at=began + paces.poll_s,
+        look_at=min(wishes.look_at, look_at),
+        looks=max(wishes.looks, left, 0),
+        failures=0,
+        files_failed=wishes.files_failed + 1 if paces.has_failed else 0,
+    )
+
+
+def after_failure(wishes: Wishes, looks: int, ended: float, wait_s: float) -> Wishes:
+    """Say what is to be done after a pass that failed as a whole: the same again, later."""
+    return replace(wishes, looks=max(wishes.looks, looks), retry_at=ended + wait_s, failures=wishes.failures + 1)
+
+
+def is_finished(wishes: Wishes) -> bool:
+    """Say whether the passes made so far have done all that a slot was for."""
+    return not wishes.failures and not wishes.files_failed and wishes.look_at == NEVER
