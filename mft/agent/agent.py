@@ -219,7 +219,7 @@ class Agent:
         return Dispatcher(
             group=group,
             election=election,
-            kv=self._etcd.kv,
+            etcd=self._etcd,
             keys=self._keys,
             config=self._config,
             make_pass=self._leading.make_pass,

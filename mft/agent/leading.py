@@ -13,7 +13,9 @@ from mft.errors import Conflict, NotFound
 from mft.model.config import Config
 from mft.model.delivery import Kept, Record, Term
 from mft.model.transfers import leader_group_of
+from mft.transfers.affinity import affinities
 from mft.transfers.dispatcher import Commit, Dispatcher, groups_of
+from mft.transfers.steering import Ending
 from mft.worker import frames
 
 
@@ -37,6 +39,8 @@ class Leading:
         self._dispatcher = dispatcher
         self._passed = passed
         self._dispatchers: dict[str, Dispatcher] = {}
+        self._affinities: tuple[Config, Mapping[str, str]] = (Config(), {})
+        """Of which config: transfer → what its worker is chosen by."""
         self._numbers = itertools.count(1)
 
     @property
@@ -88,6 +92,7 @@ class Leading:
         ledger: Mapping[str, Kept],
         sweep: bool,
         commit: Commit,
+        ending: Ending,
     ) -> frames.Ran:
         """Have an outbound worker make one pass; see `OutboundPool.run`."""
         order = frames.Run(
@@ -106,6 +111,12 @@ class Leading:
             return commit(frame.puts, frame.forgets)
 
         began = boottime()
-        result = await self._pool.run(order, write)
+        result = await self._pool.run(order, write, self._affinity(transfer), ending)
         self._passed(group, transfer, began, result)
         return result
+
+    def _affinity(self, transfer: str) -> str:
+        config = self._config.value
+        if self._affinities[0] is not config:
+            self._affinities = (config, affinities(config))
+        return self._affinities[1].get(transfer, transfer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
@@ -13,12 +14,14 @@ from msgspec.structs import replace
 from mft.agent.supervisor import Worker
 from mft.aio import Latest
 from mft.errors import LeadershipLost, MftError, Unavailable
+from mft.transfers.steering import Ending
 from mft.worker.frames import (
     Cancel,
     Commit,
     Configure,
     Configured,
     Emit,
+    Finish,
     Permit,
     Probe,
     Probed,
@@ -29,6 +32,8 @@ from mft.worker.frames import (
     Run,
 )
 
+_HOMES_MAX = 100_000
+"""Affinities that are remembered; the names of transfers that are long gone are among them."""
 _CANCEL_S_MAX = 0.2
 """How long a worker may take to acknowledge that a run is cancelled, before it is killed."""
 
@@ -79,6 +84,8 @@ class OutboundPool:
         self._before_forget = before_forget
         self._workers: dict[int, Worker] = {}
         self._running: dict[int, _Running] = {}
+        self._homes: dict[str, int] = {}
+        """Affinity → number of the worker that makes its runs."""
         self._configure: Configure | None = None
         self._commits: asyncio.Queue[tuple[_Running, Commit]] = asyncio.Queue()
         self._probes: dict[int, tuple[Worker, asyncio.Future[tuple[str, ...]]]] = {}
@@ -101,17 +108,21 @@ class OutboundPool:
         for worker in self._workers.values():
             worker.send(frame)
 
-    async def run(self, order: Run, commit: Committer) -> Ran:
+    async def run(self, order: Run, commit: Committer, affinity: str, ending: Ending) -> Ran:
         """Have a worker make this run and return how it ended. Cancelling this cancels the run and waits for its end.
+
+        Runs of one `affinity` are made by one worker, for as long as that lives: it keeps their limits, and remembers
+        their files. `ending` may ask the run to take nothing new.
 
         Raises:
             Unavailable: the worker died; what was open is in the journal.
         """
-        worker = await self._least_busy()
+        worker = await self._home_of(affinity)
         # The lease may have been renewed while no worker was there; one with the old deadline would end at once.
-        order = replace(order, deadline=max(order.deadline, self._renewed))
+        order = replace(order, deadline=max(order.deadline, self._renewed), finish=ending.asked)
         running = self._running[order.run] = _Running(order, worker, commit)
         worker.send(order)
+        ending.on_ask(lambda: worker.send(Finish(run=order.run)))
         try:
             return await asyncio.shield(running.result)
         except asyncio.CancelledError:
@@ -190,12 +201,23 @@ class OutboundPool:
             if running.worker is worker and not running.result.done():
                 running.result.set_exception(Unavailable("the worker that made this run died"))
 
+    async def _home_of(self, affinity: str) -> Worker:
+        """Give the worker that makes the runs of this affinity; a new one where it has none, or that one has died."""
+        home = self._workers.get(self._homes.get(affinity, -1))
+        if home is None:
+            home = await self._least_busy()
+            if len(self._homes) >= _HOMES_MAX:
+                self._homes.clear()
+            self._homes[affinity] = home.number
+        return home
+
     async def _least_busy(self) -> Worker:
         async for present in self._present.follow():
             if present:
                 break
-        busy = [running.worker.number for running in self._running.values()]
-        return min(self._workers.values(), key=lambda worker: busy.count(worker.number))
+        busy = Counter(running.worker.number for running in self._running.values())
+        homes = Counter(self._homes.values())
+        return min(self._workers.values(), key=lambda worker: (busy[worker.number], homes[worker.number]))
 
     async def _end(self, running: _Running) -> None:
         """Cancel a run and wait for the acknowledgement; a worker that gives none in time is killed."""
