@@ -20,6 +20,7 @@ from mft.transfers.archive import archive_done
 from mft.transfers.checking import Sent, check_arrived
 from mft.transfers.commands import run_after, run_before
 from mft.transfers.context import Journal, Permit, RunContext
+from mft.transfers.failures import CHANGED
 from mft.transfers.folders import make_folders
 from mft.transfers.naming import target_of
 from mft.transfers.overwrite import judge, make_way
@@ -29,7 +30,6 @@ from mft.transfers.taking import Taken, identity, remove_taken
 
 __all__ = ["Journal", "Permit", "Prepared", "RunContext", "deliver", "prepare", "publish"]
 
-_CHANGED = "MFT-FILE-1001"
 _VANISHED = "its temp file vanished before it got its final name: the partner removes temp files, or repeated a request"
 _UNCERTAIN = "its temp file is gone, which proves nothing at a partner that removes temp files or renames in two steps"
 
@@ -106,13 +106,13 @@ async def _upload(context: RunContext, taken: Taken, wanted: str, target: str) -
     source_path = taken.path(context.spec.source_path)
     before = await context.source.lstat(source_path)
     if taken.seen is not None and before != taken.seen:
-        raise Conflict(f"{taken.name} has changed since it was listed; it is sent when it is stable", code=_CHANGED)
+        raise Conflict(f"{taken.name} has changed since it was listed; it is sent when it is stable", code=CHANGED)
     sending = Sending(context, taken, before)
     try:
         await sending.send()
         after = await context.source.lstat(source_path)
         if after != before or sending.bytes_done != before.size_bytes:
-            raise Conflict(f"{taken.name} changed while it was read; it is sent again when it is stable", code=_CHANGED)
+            raise Conflict(f"{taken.name} changed while it was read; it is sent again when it is stable", code=CHANGED)
         await _check(context, sending)
         verdict = await judge(context, taken.delivery, wanted, target)
     except LeadershipLost:
@@ -192,7 +192,7 @@ async def _still_there(context: RunContext, taken: Taken, record: Record) -> Non
         # Another content by now, which is sent when it is stable. A late `intent` would deliver the old one's ledger
         # entry at most, and that does not know the new one.
         await context.journal.forget(taken.delivery)
-        raise Conflict(f"{taken.name} has changed since it was listed; it is sent when it is stable", code=_CHANGED)
+        raise Conflict(f"{taken.name} has changed since it was listed; it is sent when it is stable", code=CHANGED)
 
 
 async def _publish(context: RunContext, taken: Taken, record: Record) -> Record:
