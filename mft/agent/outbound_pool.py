@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from mft.agent.supervisor import Worker
 from mft.aio import Latest
 from mft.errors import LeadershipLost, MftError, Unavailable
+from mft.transfers.journal import Refused
 from mft.transfers.steering import Ending
 from mft.worker.frames import (
     Cancel,
@@ -77,9 +78,7 @@ async def _at_once() -> None:
 class OutboundPool:
     """Owner of the outbound workers. `before_forget` is awaited before a record is removed from the journal."""
 
-    def __init__(
-        self, emit: Callable[[Emit], None], before_forget: Callable[[], Awaitable[None]] = _at_once
-    ) -> None:
+    def __init__(self, emit: Callable[[Emit], None], before_forget: Callable[[], Awaitable[None]] = _at_once) -> None:
         self._emit = emit
         self._before_forget = before_forget
         self._workers: dict[int, Worker] = {}
@@ -243,5 +242,6 @@ class OutboundPool:
         except LeadershipLost as error:
             answer = Recorded(seq=commit.seq, error=str(error), lost=True)
         except MftError as error:
-            answer = Recorded(seq=commit.seq, error=str(error))
+            errors = {id: str(refused) for id, refused in error.refused.items()} if isinstance(error, Refused) else {}
+            answer = Recorded(seq=commit.seq, error="" if errors else str(error), errors=errors)
         running.worker.send(answer)

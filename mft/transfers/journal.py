@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import structlog
 from msgspec import json
@@ -31,6 +31,15 @@ _RETRY_S_FIRST, _RETRY_S_MOST = 0.05, 1.0
 _encode = json.Encoder().encode
 _decode = json.Decoder(Record).decode
 _decode_entry = json.Decoder(LedgerEntry).decode
+
+
+class Refused(Conflict):
+    """Some records of a commit were not as this term left them, and are not written. The others are."""
+
+    def __init__(self, refused: Mapping[str, Conflict]) -> None:
+        super().__init__("; ".join(str(error) for error in refused.values()))
+        self.refused = refused
+        """Delivery → why."""
 
 
 class _Write(NamedTuple):
@@ -123,7 +132,7 @@ class Journal:
 
         Raises:
             LeadershipLost: the term has ended; nothing of this was or will be written.
-            Conflict: a record is not as this term left it.
+            Refused: records are not as this term left them; the others are written.
         """
         self._count(transfer, 1)
         try:
@@ -137,14 +146,22 @@ class Journal:
         self._commits.set(commits)
 
     async def _commit(self, transfer: str, wanted: Mapping[str, Record | None]) -> None:
-        await self._write_all([self._record_write(transfer, id, record) for id, record in wanted.items()])
-        for id, record in wanted.items():
+        outcomes = await self._write_each([self._record_write(transfer, id, record) for id, record in wanted.items()])
+        refused: dict[str, Conflict] = {}
+        for (id, record), outcome in zip(wanted.items(), outcomes, strict=True):
+            if isinstance(outcome, Conflict):
+                refused[id] = outcome
+                continue
+            if outcome is not None:
+                raise outcome
             if record is None:
                 self._records.get(transfer, {}).pop(id, None)
                 continue
             self._records.setdefault(transfer, {})[id] = record
             if record.kept is not None and record.state == "done":
                 self._ledgers.setdefault(transfer, {})[record.name] = record.kept
+        if refused:
+            raise Refused(refused)
 
     async def forget_sources(self, transfer: str, paths: Sequence[str]) -> None:
         """Remove what the ledger says of sources that are no longer there. Raises as `commit` does."""
@@ -193,13 +210,21 @@ class Journal:
 
     async def _write_all(self, writes: Sequence[_Write]) -> None:
         """Queue the writes and wait until each is settled; raise the first error."""
+        for outcome in await self._write_each(writes):
+            if outcome is not None:
+                raise outcome
+
+    async def _write_each(self, writes: Sequence[_Write]) -> list[MftError | None]:
+        """Queue the writes and wait until each is settled. Returns what became of each; None: it is written."""
         for write in writes:
             if not self._is_open:
                 raise LeadershipLost("this node has stopped leading")
             await self._queue.put(write)
-        for outcome in await asyncio.gather(*(write.done for write in writes), return_exceptions=True):
-            if isinstance(outcome, BaseException):
-                raise outcome
+        if waiting := [write.done for write in writes if not write.done.done()]:
+            await asyncio.wait(waiting)
+        outcomes = [write.done.exception() for write in writes]
+        assert all(outcome is None or isinstance(outcome, MftError) for outcome in outcomes)
+        return cast(list[MftError | None], outcomes)
 
     async def _write(self, batch: list[_Write]) -> list[_Write]:
         """Make one transaction of the batch. Returns the writes that are certainly not applied and may be tried again.
@@ -326,3 +351,4 @@ def _fail(writes: list[_Write], error: MftError) -> None:
     for write in writes:
         if not write.done.done():
             write.done.set_exception(error)
+            write.done.exception()  # Looked at: whoever waited may have been cancelled.

@@ -113,10 +113,13 @@ class Probe(Frame, frozen=True, kw_only=True):
 
 
 class Recorded(Frame, frozen=True, kw_only=True):
-    """Answer to `Record…`: committed, or why not. After `lost` the run must end without another effect."""
+    """Answer to `Commit`: committed, or why not. After `lost` the run must end without another effect."""
 
     seq: int
     error: str = ""
+    """Why nothing of it was committed."""
+    errors: dict[str, str] = {}
+    """Delivery → why its record was refused, where others of the same frame were committed."""
     lost: bool = False
 
 
@@ -236,13 +239,17 @@ class Channel(Generic[Incoming]):
         self._writer = writer
         self._decode: Callable[[bytes], Incoming] = msgspec.msgpack.Decoder(incoming).decode
         self._encoder = msgspec.msgpack.Encoder()
+        self._out: list[bytes] = []
 
     def send(self, frame: Frame) -> None:
-        """Queue one frame. On a closed channel it is dropped: the reading side then ends this process."""
-        if self._writer.is_closing():  # uvloop's transport raises where asyncio's drops.
-            return
+        """Queue one frame. On a closed channel it is dropped: the reading side then ends this process.
+
+        Frames of one turn of the loop leave together.
+        """
         body = self._encoder.encode(frame)
-        self._writer.write(len(body).to_bytes(HEADER_BYTES, "big") + body)
+        if not self._out:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._out += (len(body).to_bytes(HEADER_BYTES, "big"), body)
 
     async def receive(self) -> Incoming | None:
         """Return the next frame, or None when the other end is gone."""
@@ -256,8 +263,15 @@ class Channel(Generic[Incoming]):
 
     async def drain(self) -> None:
         """Wait until the other end has taken most of what was sent."""
+        self._flush()
         await self._writer.drain()
 
     def close(self) -> None:
         """Close this end."""
+        self._flush()
         self._writer.close()
+
+    def _flush(self) -> None:
+        out, self._out = self._out, []
+        if out and not self._writer.is_closing():  # uvloop's transport raises where asyncio's drops.
+            self._writer.write(b"".join(out))

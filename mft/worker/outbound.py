@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import os
 import time
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -55,41 +54,74 @@ EXIT_DEADLINE = 70
 """Exit status of a worker whose term ended while its agent was silent."""
 
 
+_Waiting = dict[str, "asyncio.Future[None]"]
+"""Delivery → who waits for its write."""
+
+
 class FrameJournal:
-    """The journal as a worker has it: each write is asked of the agent, which holds the term and talks to etcd."""
+    """The journal as a worker has it: each write is asked of the agent, which holds the term and talks to etcd.
+
+    What is asked for in one turn of the loop goes in one frame, and so, as a rule, in one transaction: deliveries that
+    began together stay together. Each has an answer of its own.
+    """
 
     def __init__(self, channel: Channel[Order], run: int, seqs: itertools.count[int]) -> None:
         self._channel = channel
         self._run = run
         self._seqs = seqs
-        self._waiting: dict[int, asyncio.Future[Recorded]] = {}
+        self._puts: dict[str, tuple[Record, asyncio.Future[None]]] = {}
+        self._forgets: _Waiting = {}
+        self._waiting: dict[int, _Waiting] = {}
+        self._is_due = False
 
     async def put(self, delivery: str, record: Record) -> None:
         """Write this record; see `mft.transfers.delivery.Journal`."""
-        await self._commit({delivery: record}, ())
+        future = self._later()
+        self._puts[delivery] = (record, future)
+        await future
 
     async def forget(self, delivery: str) -> None:
         """Remove the delivery's record."""
-        await self._commit({}, (delivery,))
+        future = self._forgets[delivery] = self._later()
+        await future
 
     def answer(self, frame: Recorded) -> None:
-        """Give the agent's answer to whoever waits for it here."""
-        future = self._waiting.get(frame.seq)
-        if future is not None and not future.done():
-            future.set_result(frame)
+        """Give the agent's answer to those who wait for it here."""
+        for delivery, future in self._waiting.pop(frame.seq, {}).items():
+            error = frame.error or frame.errors.get(delivery, "")
+            if future.done():
+                continue
+            if frame.lost:
+                future.set_exception(LeadershipLost(error))
+            elif error:
+                future.set_exception(Conflict(error, code=FOREIGN))
+            else:
+                future.set_result(None)
 
-    async def _commit(self, puts: Mapping[str, Record], forgets: tuple[str, ...]) -> None:
+    def _later(self) -> asyncio.Future[None]:
+        loop = asyncio.get_running_loop()
+        if not self._is_due:
+            self._is_due = True
+            loop.call_soon(self._flush)
+        return loop.create_future()
+
+    def _flush(self) -> None:
+        """Ask for what has gathered. What is forgotten goes apart: it waits for events to be stored first."""
+        self._is_due = False
+        # Whoever was cancelled since has not asked.
+        puts = {delivery: put for delivery, put in self._puts.items() if not put[1].done()}
+        forgets = {delivery: future for delivery, future in self._forgets.items() if not future.done()}
+        self._puts, self._forgets = {}, {}
+        if puts:
+            records = {delivery: record for delivery, (record, _) in puts.items()}
+            self._ask({delivery: future for delivery, (_, future) in puts.items()}, puts=records)
+        if forgets:
+            self._ask(forgets, forgets=tuple(forgets))
+
+    def _ask(self, waiting: _Waiting, puts: dict[str, Record] | None = None, forgets: tuple[str, ...] = ()) -> None:
         seq = next(self._seqs)
-        future = self._waiting[seq] = asyncio.get_running_loop().create_future()
-        try:
-            self._channel.send(Commit(seq=seq, run=self._run, puts=dict(puts), forgets=forgets))
-            answer = await future
-        finally:
-            del self._waiting[seq]
-        if answer.lost:
-            raise LeadershipLost(answer.error)
-        if answer.error:
-            raise Conflict(answer.error, code=FOREIGN)
+        self._waiting[seq] = waiting
+        self._channel.send(Commit(seq=seq, run=self._run, puts=puts or {}, forgets=forgets))
 
 
 class OutboundWorker:
