@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 
 from mft.agent.outbound_pool import OutboundPool
 from mft.aio import Latest, boottime, cancel_and_wait
@@ -48,11 +47,11 @@ class Leading:
         """Leader group → whether this instance leads it now."""
         return {group: dispatcher.leads.value is not None for group, dispatcher in self._dispatchers.items()}
 
-    def leaders(self) -> tuple[Any, ...]:
+    def leaders(self) -> tuple[Dispatcher, ...]:
         """Give the dispatchers of all groups that this instance leads now."""
         return tuple(one for one in self._dispatchers.values() if one.leads.value is not None)
 
-    def leader_of(self, transfer: str) -> Any:
+    def leader_of(self, transfer: str) -> Dispatcher:
         """Give the dispatcher that runs this transfer.
 
         Raises:

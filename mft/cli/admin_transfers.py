@@ -35,6 +35,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
     UNCERTAIN = "uncertain"
     QUARANTINED = "quarantined"
+    KEPT = "kept"
 
 
 @transfers_app.command("list")

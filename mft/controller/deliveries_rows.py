@@ -13,6 +13,7 @@ OUTCOMES: Mapping[int, str] = {
     catalogue.FILE_FAILED_WILL_RETRY: "failed",
     catalogue.FILE_QUARANTINED: "quarantined",
     catalogue.DELIVERY_UNCERTAIN: "uncertain",
+    catalogue.DESTINATION_KEPT: "kept",
 }
 """Event → what became of the file."""
 
@@ -107,10 +108,11 @@ def row_of(node: str, event: Arrived) -> Row | None:
     if outcome is None or not delivery:
         return None
     path = _text(fields.get("path"))
-    # Before both were named, `path` was the destination of what was uploaded, and else the source.
+    # `path` is the destination of what was uploaded, and else the source.
     uploaded = event.id in {catalogue.FILE_DELIVERED, catalogue.DELIVERY_UNCERTAIN}
-    source = _text(fields.get("source_path")) or ("" if uploaded else path)
-    destination = _text(fields.get("destination_path")) or (path if uploaded else "")
+    source = _text(fields.get("source")) or ("" if uploaded else path)
+    destination = _text(fields.get("destination")) or (path if uploaded else "")
+    term, _, run = _text(fields.get("attempt")).partition(".")
     return Row(
         delivery=delivery,
         transfer=_text(fields.get("transfer")),
@@ -124,9 +126,9 @@ def row_of(node: str, event: Arrived) -> Row | None:
         size_bytes=_number(fields.get("size_bytes")),
         sha256=_text(fields.get("sha256")),
         node=node,
-        run=_number(fields.get("run")),
-        config_version=_number(fields.get("config_version")),
-        term=_number(fields.get("term")),
+        run=int(run) if run.isdecimal() else 0,
+        config_version=_number(fields.get("version")),
+        term=int(term) if term.isdecimal() else 0,
         at=event.at,
     )
 

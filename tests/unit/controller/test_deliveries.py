@@ -19,14 +19,13 @@ def arrived(sequence: int, delivery: str, id: int = catalogue.FILE_DELIVERED, **
     fields = {
         "transfer": "out",
         "delivery": delivery,
-        "source_path": f"outgoing/{delivery}.csv",
-        "destination_path": f"/in/box/{delivery}.csv",
+        "source": f"outgoing/{delivery}.csv",
+        "path": f"/in/box/{delivery}.csv" if id == catalogue.FILE_DELIVERED else f"outgoing/{delivery}.csv",
         "reason": "" if id == catalogue.FILE_DELIVERED else "refused",
         "sha256": "ab" if id == catalogue.FILE_DELIVERED else "",
         "size_bytes": 12,
-        "config_version": 3,
-        "run": 4,
-        "term": 5,
+        "version": 3,
+        "attempt": "5.4",
     }
     return Arrived(sequence, id, float(more.pop("at", sequence)), "info", "what happened", fields | more)
 

@@ -1066,7 +1066,7 @@ class ListDeliveriesRequest(_message.Message):
     """Seconds since 1970; 0: no bound."""
     until: _builtins.float
     outcome: _builtins.str
-    """delivered, failed, uncertain or quarantined; empty: all."""
+    """delivered, failed, uncertain, quarantined, or kept: the destination had one and was to keep it; empty: all."""
     limit: _builtins.int
     """0: 100; at most 1000."""
     after: _builtins.str
