@@ -21,6 +21,8 @@ from mft.agent.inbound_pool import InboundPool
 from mft.agent.leading import Leading
 from mft.agent.link import Link, Self
 from mft.agent.link_requests import LinkRequests, told
+from mft.agent.metrics import Metrics, State
+from mft.agent.metrics_page import Moment
 from mft.agent.options import AgentOptions
 from mft.agent.outbound_pool import OutboundPool
 from mft.agent.presence import Presence
@@ -28,7 +30,7 @@ from mft.agent.probes import Probes
 from mft.agent.reconciler import Reconciler
 from mft.agent.supervisor import Supervisor
 from mft.agent.yielding import Yielding
-from mft.aio import Latest, backoff, cancel_and_wait
+from mft.aio import Latest, backoff, boottime, cancel_and_wait
 from mft.cluster import trust_file
 from mft.cluster.joining_etcd import join
 from mft.cluster.keys import Keys
@@ -42,10 +44,12 @@ from mft.etcd.election import Election
 from mft.etcd.keeper import LeaseKeeper
 from mft.events import catalogue
 from mft.events.bus import Bus
+from mft.events.event import Event
 from mft.events.spool import Spool
 from mft.model.config import Config
 from mft.model.services import ServiceSpec
 from mft.transfers.dispatcher import Dispatcher
+from mft.transfers.record_file import RecordFile
 from mft.worker import frames
 
 _RETIRE_S = 5.0
@@ -65,7 +69,9 @@ class Agent:
         self._etcd = EtcdClient(options.etcd.endpoints, tls=options.etcd.tls())
         self._keeper = LeaseKeeper(self._etcd.leases, options.lease_ttl_s)
         self._spool = Spool(Path(options.data) / "events")
-        self._bus = Bus(instance=options.name, tap=self._spool.put)
+        self._metrics = Metrics()
+        self._bus = Bus(instance=options.name, tap=self._tap)
+        self._records = RecordFile(Path(options.data) / "records", self._tell_records)
         self._inbound_wanted = Latest(0)
         self._outbound_wanted = Latest(0)
         self._services: Latest[Mapping[str, ServiceSpec]] = Latest({})
@@ -120,6 +126,7 @@ class Agent:
         async with self._etcd, asyncio.TaskGroup() as tasks:
             spool = tasks.create_task(self._spool.run(self._tell_lost), name="event-spool")
             bus = tasks.create_task(self._bus.run(), name="bus")
+            records = tasks.create_task(self._records.run(), name="records")
             inbound = tasks.create_task(self._supervise_inbound(), name="inbound-workers")
             outbound = tasks.create_task(self._supervise_outbound(), name="outbound-workers")
             lease = tasks.create_task(self._hold_lease(), name="lease")
@@ -128,6 +135,7 @@ class Agent:
             await ended
             self._log.info("stopping")
             await cancel_and_wait(work)
+            await cancel_and_wait(records)
             await self._finish_sessions()
             await cancel_and_wait(inbound, outbound)
             await self._give_lease_back(lease)
@@ -141,8 +149,9 @@ class Agent:
         """Everything that stops first: following, listening, leading."""
         async with asyncio.TaskGroup() as tasks:
             if self._options.health_address:
-                health = Health(self._options.health_address, self._status)
+                health = Health(self._options.health_address, self._status, self._metrics_page)
                 tasks.create_task(health.run(), name="health")
+                tasks.create_task(self._metrics.run(), name="metrics")
             tasks.create_task(self._etcd.servers.check_version(), name="etcd-version")
             pinned = await self._join()
             follower = self._follower = self._make_follower(pinned)
@@ -190,6 +199,7 @@ class Agent:
             frame = frames.Configure(node=self._options.name, version=number, config=frames.encode_config(config))
             self._inbound.configure(frame)
             self._outbound.configure(frame)
+            self._metrics.configure(config)
             self._bus.configure(config.event_handlers)
             if config.services:
                 self._inbound_wanted.set(self._options.inbound_workers)
@@ -210,7 +220,7 @@ class Agent:
 
     def _supervisor(self, kind: Any, owner: InboundPool | OutboundPool, count: Latest[int]) -> Supervisor:
         log_options = f"{self._options.log_format}:{self._options.log_level}"
-        return Supervisor(kind, self._options.name, log_options, owner, count)
+        return Supervisor(kind, self._options.name, log_options, self._metrics.counted(kind, owner), count)
 
     def _dispatcher(self, group: str) -> Dispatcher:
         value, prefix = encode(Candidate(name=self._options.name, boot=self._boot)), self._keys.election(group)
@@ -222,8 +232,9 @@ class Agent:
             etcd=self._etcd,
             keys=self._keys,
             config=self._config,
-            make_pass=self._leading.make_pass,
+            make_pass=self._metrics.timed(self._leading.make_pass),
             emit=self._bus.emit,
+            note=self._records.note,
         )
 
     async def _hold_lease(self) -> None:
@@ -318,6 +329,42 @@ class Agent:
 
     def _tell_lost(self, count: int) -> None:
         self._bus.emit(catalogue.EVENTS_LOST, {"component": "controllers", "count": count})
+
+    def _tell_records(self, reason: str, lost: int) -> None:
+        if reason:
+            self._bus.emit(catalogue.RECORDS_NOT_KEPT, {"reason": reason})
+        else:
+            self._bus.emit(catalogue.RECORDS_KEPT_AGAIN, {"lost": lost})
+
+    async def _metrics_page(self) -> tuple[str, bytes]:
+        """Write what is measured, in a thread: with thousands of transfers it takes longer than a lease can wait."""
+        ready, facts = self._status()
+        leaders, lease = self._leading.leaders(), self._keeper.state.value
+        state = State(
+            version=facts["version"],
+            ready=ready,
+            problems=len(self._problems()),
+            etcd_connected=bool(lease.lease_id),
+            lease_s=max(0.0, lease.deadline_s - boottime()) if lease.lease_id else 0.0,
+            groups=self._leading.groups,
+            sessions=self._inbound.sessions,
+            runs=self._outbound.runs,
+            transfers={id: status for leader in leaders for id, status in leader.status().items()},
+            spool_events=self._spool.events,
+        )
+        moment = Moment(
+            program=self._program,
+            role=self._options.role,
+            config=self._config.value,
+            counts=self._metrics.counts,
+            state=state,
+            lag_s=self._metrics.lag_s,
+        )
+        return await asyncio.to_thread(moment.page)
+
+    def _tap(self, event: Event) -> None:
+        self._metrics.note(event)
+        self._spool.put(event)
 
     def _pass_on(self, frame: frames.Emit) -> None:
         self._bus.emit(frame.event, frame.fields, at=frame.at)

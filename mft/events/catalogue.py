@@ -79,6 +79,8 @@ SCHEDULE_SKIPPED = 70014
 RUN_REQUESTED = 70015
 PARTNER_DISCONNECTED = 70016
 TAKEN_IS_ORPHANED = 70017
+RECORDS_NOT_KEPT = 70018
+RECORDS_KEPT_AGAIN = 70019
 
 
 Group = Literal["operation", "config", "cluster", "login", "session", "file", "transfer", "location"]
@@ -279,6 +281,18 @@ CATALOGUE: Mapping[int, Entry] = {
     ),
     LEADERSHIP_YIELDED: Entry(
         "leadership-yielded", "warning", "cluster", "This instance gives group {leader_group} to {to}: {reason}"
+    ),
+    RECORDS_NOT_KEPT: Entry(
+        "records-not-kept",
+        "critical",
+        "transfer",
+        "What this instance delivers cannot be noted on its disk, so a restore of etcd could send it again: {reason}",
+    ),
+    RECORDS_KEPT_AGAIN: Entry(
+        "records-kept-again",
+        "warning",
+        "transfer",
+        "What this instance delivers is noted on its disk again; {lost} entries are missing there.",
     ),
 }
 

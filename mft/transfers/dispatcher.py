@@ -23,6 +23,7 @@ from mft.transfers.journal import Journal
 from mft.transfers.lead import Commit, Lead, MakePass, Outcome, PassResult
 from mft.transfers.partners import Partners
 from mft.transfers.passes import Passes
+from mft.transfers.record_file import Note
 from mft.transfers.slots import SlotStore
 from mft.transfers.starting import Clock
 from mft.transfers.steering import TransferStatus
@@ -48,7 +49,10 @@ class Dispatcher:
         config: Latest[Config],
         make_pass: MakePass,
         emit: Callable[[int, dict[str, Any]], None],
+        note: Note | None = None,
     ) -> None:
+        """`note` is told of each write to the journal that etcd has agreed to."""
+        self._note = note
         self._group = group
         self._election = election
         self._etcd = etcd
@@ -126,7 +130,7 @@ class Dispatcher:
     async def _lead(self, leadership: Leadership) -> None:
         """Work for as long as the term lasts. Leaving this, for whatever reason, resigns."""
         term = Term(await self._incarnation(), leadership.create_revision)
-        journal = Journal(self._etcd.kv, self._keys, term, leadership.key)
+        journal = Journal(self._etcd.kv, self._keys, term, leadership.key, self._note)
         slots = SlotStore(self._etcd.kv, self._keys, term, leadership.key)
         self._log.info("this instance leads", term=term.create_revision)
         self._emit(catalogue.LEADER_GAINED, {"leader_group": self._group, "term": term.create_revision})

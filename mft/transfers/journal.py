@@ -8,6 +8,7 @@ and a transaction that was repeated cannot overwrite what followed its first cop
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, cast
@@ -22,6 +23,7 @@ from mft.etcd.kv import Kv
 from mft.etcd.ops import Condition, Delete, Get, Put, create_revision, mod_revision, value
 from mft.etcd.records import KeyValue
 from mft.model.delivery import Kept, LedgerEntry, Record, Term
+from mft.transfers.record_file import Committed, Note
 
 RECORDS_PER_TXN_MAX = 60
 """Records in one transaction. etcd takes 128 operations; a delivery may need two."""
@@ -48,6 +50,12 @@ class _Write(NamedTuple):
     key: str
     value: bytes | None
     done: asyncio.Future[None]
+    transfer: str
+    delivery: str = ""
+    record: Record | None = None
+    path: str = ""
+    """A kept source of which the ledger is known to say `kept` afterwards."""
+    kept: Kept | None = None
     ledger_key: str = ""
     """Of a source that is kept: the ledger's entry, which must not have changed either."""
     entry: bytes | None = None
@@ -57,8 +65,10 @@ class _Write(NamedTuple):
 class Journal:
     """Writes of one term. Belongs to a leadership and is thrown away with it."""
 
-    def __init__(self, kv: Kv, keys: Keys, term: Term, leader_key: str) -> None:
+    def __init__(self, kv: Kv, keys: Keys, term: Term, leader_key: str, note: Note | None = None) -> None:
+        """`note` is told of each write that etcd has agreed to."""
         self._kv = kv
+        self._note = note
         self._keys = keys
         self._term = term
         self._leader_key = leader_key
@@ -167,7 +177,8 @@ class Journal:
         """Remove what the ledger says of sources that are no longer there. Raises as `commit` does."""
         ledger = self._ledgers.get(transfer, {})
         known = [path for path in paths if path in ledger]
-        await self._write_all([_Write(self._keys.ledger_entry(transfer, path), None, _future()) for path in known])
+        keys = {path: self._keys.ledger_entry(transfer, path) for path in known}
+        await self._write_all([_Write(key, None, _future(), transfer, path=path) for path, key in keys.items()])
         for path in known:
             ledger.pop(path, None)
 
@@ -200,13 +211,19 @@ class Journal:
         """
         key = self._keys.record(transfer, id)
         if record is None:
-            return _Write(key, None, _future())
+            # What the ledger says of it is noted again: `done` may have been written by a leader that died over it.
+            was = self._records.get(transfer, {}).get(id)
+            if was is None or was.kept is None or self._ledgers.get(transfer, {}).get(was.name) != was.kept:
+                return _Write(key, None, _future(), transfer, id)
+            return _Write(key, None, _future(), transfer, id, None, was.name, was.kept)
         value = _encode(record)
         if record.kept is None or record.state == "uncertain":
-            return _Write(key, value, _future())
+            return _Write(key, value, _future(), transfer, id, record)
         entry = _encode(LedgerEntry(path=record.name, source=record.kept, delivery=id))
         ledger_key = self._keys.ledger_entry(transfer, record.name)
-        return _Write(key, value, _future(), ledger_key, entry if record.state == "done" else None)
+        if record.state != "done":
+            return _Write(key, value, _future(), transfer, id, record, ledger_key=ledger_key)
+        return _Write(key, value, _future(), transfer, id, record, record.name, record.kept, ledger_key, entry)
 
     async def _write_all(self, writes: Sequence[_Write]) -> None:
         """Queue the writes and wait until each is settled; raise the first error."""
@@ -272,7 +289,7 @@ class Journal:
                 became = "foreign"
             match became:
                 case "applied":
-                    self._settled(write, kv.mod_revision if kv else 0)
+                    self._settled(write, kv.mod_revision if kv else result.header.revision)
                 case "untouched":
                     again.append(write)
                 case "foreign":
@@ -311,6 +328,19 @@ class Journal:
             self._revisions[write.key] = revision
         if write.entry is not None:
             self._revisions[write.ledger_key] = revision
+        if self._note is not None:
+            self._note(
+                Committed(
+                    at=time.time(),
+                    term=self._term,
+                    revision=revision,
+                    transfer=write.transfer,
+                    delivery=write.delivery,
+                    record=write.record,
+                    path=write.path,
+                    kept=write.kept,
+                )
+            )
         if not write.done.done():
             write.done.set_result(None)
 

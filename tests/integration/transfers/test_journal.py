@@ -17,6 +17,7 @@ from mft.etcd.beside import beside
 from mft.etcd.client import EtcdClient
 from mft.model.delivery import Kept, LedgerEntry, Record, State, Term
 from mft.transfers.journal import RECORDS_PER_TXN_MAX, Journal
+from mft.transfers.record_file import Committed, Note
 from tests.rig.etcd import Etcd, run_etcd
 from tests.rig.waiting import eventually
 
@@ -29,12 +30,12 @@ class Desk:
         self.keys = keys
         self.leader_key = f"{keys.election('default')}1"
 
-    async def begin_term(self) -> Journal:
+    async def begin_term(self, note: Note | None = None) -> Journal:
         """Make the leader's key anew, as a new leader does, and give its journal."""
         await self.client.kv.delete(self.leader_key)
         written = await self.client.kv.put(self.leader_key, b"leader")
         await self.client.kv.put(self.keys.incarnation, b"life")
-        journal = Journal(self.client.kv, self.keys, Term("life", written.header.revision), self.leader_key)
+        journal = Journal(self.client.kv, self.keys, Term("life", written.header.revision), self.leader_key, note)
         await journal.load("t")
         return journal
 
@@ -145,7 +146,8 @@ async def test_a_lost_answer_is_settled_once(tmp_path: Path) -> None:
     what lay in its socket, or not.
     """
     async with run_etcd(tmp_path / "etcd") as etcd, desk_at(etcd, "c") as desk:
-        journal = await desk.begin_term()
+        noted: list[Committed] = []
+        journal = await desk.begin_term(noted.append)
         async with beside(journal.run(), name="journal"), asyncio.TaskGroup() as tasks:
             for number in range(20):
                 await journal.commit("t", {f"old{number}": intent()}, ())
@@ -164,6 +166,11 @@ async def test_a_lost_answer_is_settled_once(tmp_path: Path) -> None:
         assert set(revisions) == {f"n{n}" for n in range(90)}
         assert {version for _, version in revisions.values()} == {1}
         assert set(journal.open_records("t")) == set(revisions)
+        written = [one for one in noted if one.delivery.startswith("n")]
+        assert sorted((one.delivery, one.revision) for one in written) == sorted(
+            (delivery, revision) for delivery, (revision, _) in revisions.items()
+        )
+        assert sorted(one.delivery for one in noted if one.record is None) == sorted(f"old{n}" for n in range(20))
 
 
 def kept(state: State, size_bytes: int = 3) -> Record:
@@ -199,3 +206,33 @@ async def test_a_record_that_missed_the_ledger_is_refused(desk: Desk) -> None:
         with pytest.raises(Conflict):
             await journal.commit("t", {"late": kept("intent")}, ())
         assert await desk.revisions() == {}
+
+
+async def test_what_is_committed_is_noted(desk: Desk) -> None:
+    """Goal: all that etcd has agreed to, and nothing else, is noted. Method: each write; a refused one; another term.
+
+    The ledger's entry is noted once more when its delivery is forgotten: the leader that wrote it may have died over
+    its answer, and have noted nothing.
+    """
+    noted: list[Committed] = []
+    journal = await desk.begin_term(noted.append)
+    async with beside(journal.run(), name="journal"):
+        await journal.commit("t", {"d1": intent("a"), "d2": kept("intent")}, ())
+        await journal.commit("t", {"d2": kept("done")}, ())
+    revisions = await desk.revisions()
+    assert [(one.delivery, one.path) for one in noted] == [("d1", ""), ("d2", ""), ("d2", "a.csv")]
+    assert [one.record for one in noted] == [intent("a"), kept("intent"), kept("done")]
+    assert (noted[0].revision, noted[2].revision) == (revisions["d1"][0], revisions["d2"][0])
+    later: list[Committed] = []
+    new = await desk.begin_term(later.append)
+    with pytest.raises(LeadershipLost):
+        await journal.commit("t", {"d3": intent()}, ())
+    async with beside(new.run(), name="journal"):
+        await new.commit("t", {}, ("d1", "d2"))
+        await new.forget_sources("t", ["a.csv"])
+    assert len(noted) == 3
+    assert [(one.delivery, one.record, one.path, one.kept) for one in later] == [
+        ("d1", None, "", None),
+        ("d2", None, "a.csv", Kept(3, 5.25, 9)),
+        ("", None, "a.csv", None),
+    ]
