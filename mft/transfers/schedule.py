@@ -1,13 +1,8 @@
-"""When the next pass of a transfer is due. Pure: the clock is an argument."""
+"""Which passes sweep stale temp files. Pure: the clock is an argument."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
-
-from mft.model.transfers import TransferSpec
-
-_RETRY_S_FIRST, _RETRY_S_MOST = 1.0, 60.0
-"""Bounds of the wait after a pass that failed as a whole; it doubles from one to the other."""
 
 _SWEEP_LATE_S = 60.0
 """Wait before the last sweep after a failure: a connection that was given up may still have delivered what was on its
@@ -23,17 +18,6 @@ class Sweep(NamedTuple):
 
 SWEEP_FIRST = Sweep(0.0, 2)
 """At the beginning of a term: whoever led before may have left some."""
-
-
-def next_pass(spec: TransferSpec, began: float, failures: int) -> float:
-    """Say when the next pass is due, on the clock of `began`, the start of the last one.
-
-    `failures` counts the passes in a row that could not do what they should; a transfer never stops for good.
-    """
-    if failures == 0:
-        return began + spec.poll_interval_s
-    wait_s = _RETRY_S_FIRST * 2.0 ** min(failures - 1, 20)
-    return began + min(wait_s, _RETRY_S_MOST)
 
 
 def next_sweep(sweep: Sweep, began: float, problem: str, files_failed: int) -> Sweep:
