@@ -21,8 +21,8 @@ from mft.transfers.taking import Taken
 
 RESUMED_BYTES_MIN = 1024 * 1024
 """Smaller sources are sent anew: two looks and a comparison cost more."""
-_MARKS_MAX = 64
-"""Places remembered, a piece apart: more than a remote has under way when it is cut off."""
+_MARKS_MAX, _MARK_BYTES = 64, 1024 * 1024
+"""Places remembered, and how far they are apart: more than a remote has under way when it is cut off."""
 
 
 class Sending:
@@ -69,15 +69,16 @@ class Sending:
         """Find what an earlier attempt has left and take it over, as far as it certainly stands there."""
         context = self._context
         partial = context.memory.recall(self._taken.delivery)
-        if partial is None or partial.term != context.term or partial.source != self.source:
+        if partial is None or partial.term != context.term:
             return
         old = context.at_destination(partial.temp)
+        context.permit.check()
         try:
             there = (await context.destination.lstat(old)).size_bytes
             marks = [mark for mark in partial.marks if mark.offset_bytes <= there <= self.source.size_bytes]
-            if not marks:
-                return  # The next sweep removes it.
-            context.permit.check()
+            if not marks or partial.source != self.source:
+                await context.destination.remove(old)
+                return
             await context.destination.rename(old, self.path)
         except Unavailable:
             context.memory.remember(self._taken.delivery, partial)
@@ -98,6 +99,7 @@ class Sending:
             self._digest.update(piece)
             yield piece
             self.bytes_done += len(piece)
-            if self._is_marked:
+            last = self._marks[-1].offset_bytes if self._marks else 0
+            if self._is_marked and self.bytes_done - last >= _MARK_BYTES:
                 self._marks.append(Mark(self.bytes_done, self._digest.copy()))
             context.progress(self._taken.delivery, name, self.bytes_done, size_bytes)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import msgspec
+
+from mft.aio import boottime
+from mft.errors import Unavailable
 from mft.events import catalogue
+from mft.transfers.context import Permit
+from mft.transfers.run import Tally, run_pass
 from tests.integration.transfers.conftest import Bench
 
 
@@ -23,3 +31,32 @@ def told(bench: Bench, event: int) -> int:
 def reasons(bench: Bench) -> list[str]:
     """Return why files failed."""
     return [str(fields["reason"]) for id, fields in bench.events if id == catalogue.FILE_FAILED_WILL_RETRY]
+
+
+class At(Permit):
+    """A permit that does something at one of its checks: between two pieces of a content, for instance."""
+
+    def __init__(self, check: int, do: Callable[[], None]) -> None:
+        super().__init__(boottime() + 600)
+        self._left = check
+        self._do = do
+
+    def check(self) -> None:
+        """Count down; at zero do it."""
+        super().check()
+        self._left -= 1
+        if self._left == 0:
+            self._do()
+
+
+def cut() -> None:
+    """Fail as a lost connection does."""
+    raise Unavailable("cut")
+
+
+async def run_with(bench: Bench, term: int = 7, *, sweep: bool = False, **changes: Any) -> Tally:
+    """Make one pass with some of its context changed; it raises as the pass does."""
+    tally = Tally()
+    context = msgspec.structs.replace(await bench.context(term), **changes)
+    await run_pass(context, dict(bench.journal.records), bench.stability, tally, sweep=sweep)
+    return tally
