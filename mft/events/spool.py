@@ -97,6 +97,11 @@ class Spool:
         """The id under which sequence numbers are unique."""
         return self._state.id
 
+    @property
+    def events(self) -> int:
+        """How many events are on their way: some controller has still to store them."""
+        return len(self._waiting) + self._end.value - min(self._state.stored.values(), default=0)
+
     async def open(self) -> None:
         """Read what is there, or begin anew. Before anything else, but events may be put already.
 
@@ -135,15 +140,17 @@ class Spool:
             if not batch:
                 continue
             try:
-                sync = time.monotonic() - synced >= _SYNC_S
-                self._lost += await self._threads.run(self._append, batch, sync)
+                self._lost += await self._threads.run(self._append, batch)
             except OSError as error:
                 self._log.error("events for the controllers cannot be written; trying again", reason=error.strerror)
                 self._wake.set()
                 await asyncio.sleep(next(waits))
                 continue
-            synced, waits = time.monotonic() if sync else synced, backoff(0.2, 10.0)
+            waits = backoff(0.2, 10.0)
             self._settle(batch)
+            if time.monotonic() - synced >= _SYNC_S:  # After that, so that nobody waits for it.
+                await self._threads.run(self._sync)
+                synced = time.monotonic()
             lost, self._lost = self._lost, 0
             if lost:
                 report_lost(lost)
@@ -209,10 +216,14 @@ class Spool:
     def _save(self) -> None:
         write_whole(self._folder / _STATE, json.encode(self._state))
 
-    def _append(self, batch: tuple[Event, ...], sync: bool) -> int:
+    def _sync(self) -> None:
+        with contextlib.suppress(OSError):  # The next write says why.
+            self._segments.sync()
+
+    def _append(self, batch: tuple[Event, ...]) -> int:
         """Write a batch. Returns how many events were lost to make room."""
         first = self._state.next
-        self._segments.append([Line.of(first + n, event) for n, event in enumerate(batch)], sync=sync)
+        self._segments.append([Line.of(first + n, event) for n, event in enumerate(batch)])
         self._state.next += len(batch)
         stored = min(self._state.stored.values(), default=0)
         try:

@@ -78,7 +78,16 @@ class Segments:
         newest.last = max((line.sequence for line, _ in _lines(newest.path, 0)), default=newest.first - 1)
         return newest.last
 
-    def append(self, lines: list[Line], *, sync: bool) -> None:
+    def sync(self) -> None:
+        """Flush the newest file to the disk."""
+        if self._segments:
+            descriptor = os.open(self._segments[-1].path, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def append(self, lines: list[Line]) -> None:
         """Write these lines at the end."""
         if not self._is_open or self._segments[-1].size_bytes >= self._segment_bytes_max:
             path = self._folder / f"{lines[0].sequence:020d}{_PLAIN}"
@@ -95,8 +104,6 @@ class Segments:
             written = 0
             while written < len(data):
                 written += os.pwrite(descriptor, data[written:], segment.size_bytes + written)
-            if sync:
-                os.fdatasync(descriptor)
         finally:
             os.close(descriptor)
         segment.size_bytes += len(data)
