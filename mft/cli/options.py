@@ -68,7 +68,8 @@ OutboundWorkers = Annotated[
     int, typer.Option(envvar="MFT_OUTBOUND_WORKERS", min=0, max=256, help="Processes that send files. 0: cores − 1.")
 ]
 HealthAddress = Annotated[
-    str, typer.Option("--health", envvar="MFT_HEALTH", metavar="HOST:PORT", help="Serve /livez and /readyz here.")
+    str,
+    typer.Option("--health", envvar="MFT_HEALTH", metavar="HOST:PORT", help="Serve /livez, /readyz and /metrics here."),
 ]
 StopSeconds = Annotated[
     float, typer.Option("--stop", envvar="MFT_STOP", help="Seconds that sessions and runs may finish after SIGTERM.")
