@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mft.etcd.client import EtcdClient
+from mft.transfers.record_file import read_records
 from tests.faults.link import Link
 from tests.faults.moment import WORKER_FIRST, Moment, State, look
 from tests.faults.notes import Notes
@@ -164,6 +165,11 @@ class Field:
     def took(self) -> Sequence[Took]:
         """Return what the consumer has noted so far."""
         return self._notes.read()
+
+    def noted(self) -> int:
+        """Count the deliveries that stand as done in the record files of all nodes."""
+        entries = [entry for node in self.cluster.nodes.values() for entry in read_records(node.data / "records")]
+        return len({entry.delivery for entry in entries if entry.record is not None and entry.record.state == "done"})
 
     def arrived(self, sha256: str) -> bool:
         """Say whether the consumer has taken this content."""

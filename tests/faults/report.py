@@ -35,6 +35,7 @@ def show(options: Options, outcome: Outcome, console: Console) -> None:
     table.add_section()
     for what, count in counts(outcome.verdict).items():
         table.add_row(what, str(count), "")
+    table.add_row("noted as done", str(outcome.noted), "in the nodes' record files")
     table.add_row("seconds", f"{outcome.duration_s:.0f}", f"{outcome.drain_s:.1f} of them until all had drained")
     console.print(table)
     for what, values in details(outcome.verdict).items():
@@ -83,6 +84,7 @@ def append(path: Path, options: Options, outcome: Outcome, commit: str) -> None:
         "skipped": dict(Counter(each.fault.kind for each in outcome.faults if each.skipped)),
         "duration_s": round(outcome.duration_s, 1),
         "drain_s": round(outcome.drain_s, 1),
+        "noted": outcome.noted,
         "result": "holds" if outcome.verdict.holds else "violated",
         "counts": counts(outcome.verdict),
         "violations": {what: values[:_SHOWN_MAX] for what, values in details(outcome.verdict).items() if values},

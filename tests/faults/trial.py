@@ -51,6 +51,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
     produced_bytes: int
     duration_s: float
     drain_s: float
+    noted: int
+    """Deliveries that stand as done in the nodes' record files; one whose answer a kill cut off may be missing."""
     verdict: Verdict
 
 
@@ -119,6 +121,7 @@ async def run_trial(folder: Path, options: Options) -> Outcome:
         trouble += [each.trouble for each in done if each.trouble]
         if keeps:
             trouble += [f"source {name} is gone" for name in field.missing(producer.produced)]
+        noted = field.noted()
         marker = MARKER if options.flow == "batch" else ""
         verdict = judge(producer.produced, field.took(), left, trouble, marker=marker)
     return Outcome(
@@ -127,6 +130,7 @@ async def run_trial(folder: Path, options: Options) -> Outcome:
         produced_bytes=sum(content.size_bytes for content in producer.produced),
         duration_s=time.monotonic() - began,
         drain_s=drain_s,
+        noted=noted,
         verdict=verdict,
     )
 
