@@ -28,11 +28,15 @@ MANUAL = (
     "docs/accounts-and-sftp.md",
     "docs/event-log.md",
     "docs/send-files.md",
+    "docs/watch-transfers.md",
     "docs/roll-back.md",
     "docs/lose-a-machine.md",
 )
 BLOCK = re.compile(r"^```(console tested|toml \S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-LOOKS = re.compile(r"(mft-admin (status|nodes list|config (history|apply))|grep|tail|ls|cat|(echo .*\| )?sftp) ?")
+LOOKS = re.compile(
+    r"(mft-admin (status|nodes list|config (history|apply)|deliveries|transfers (list|show|run))"
+    r"|grep|tail|ls|cat|(echo .*\| )?sftp) ?"
+)
 """Commands that may be typed again: what they show comes a moment after what caused it."""
 CHANGES = re.compile(r"mft-admin config apply")
 LIMIT_S = 80.0

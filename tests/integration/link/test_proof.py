@@ -1,4 +1,4 @@
-"""Who is let in: only an instance with the key that was admitted under its name, and only at a controller of the cluster."""
+"""Who is let in: only an instance with the key admitted under its name, and only at a controller of the cluster."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -91,7 +91,7 @@ async def linked(running: Running, name: str, folder: Path) -> AsyncIterator[tup
         spool.close()
 
 
-def _leads_nothing(transfer: str) -> object:
+def _leads_nothing(transfer: str) -> NoReturn:
     raise Conflict("leads nothing")
 
 
@@ -136,7 +136,7 @@ async def test_an_admitted_instance_delivers_its_events(running: Running, tmp_pa
 
 
 async def test_strangers_are_refused(running: Running, tmp_path: Path) -> None:
-    """Goal: no events of, and no requests to, whom nobody admitted. Method: no key, another's name, a wrong proof, clear."""
+    """Goal: nothing is heard from whom nobody admitted. Method: no key, another's key, a wrong proof, no name."""
     async with linked(running, "a", tmp_path / "a") as (link, spool):
         await eventually(lambda: "ctl" in link.attached.value, LIMIT_S, what="the link stands")
     peer = await announced(running)
