@@ -14,6 +14,7 @@
     probe/<leader group>/answers/<node> °   who reaches which
     probe/<leader group>/last °         why a leader gave way, for as long as it is not to happen again
     journal/<transfer>/<delivery>       deliveries on their way
+    owners/<transfer>                   leader group whose records these are
     ledger/<transfer>/<hash of path>    files already delivered from flows that keep their source
     steer/<transfer>                    paused by an operator: by whom, since when, why
     schedule/<transfer>                 the last slot of its cron that was started, and what came in this period
@@ -47,6 +48,7 @@ class Keys:
         self.probes = f"{self.prefix}probe/"
         self.journals = f"{self.prefix}journal/"
         self.ledgers = f"{self.prefix}ledger/"
+        self.owners = f"{self.prefix}owners/"
         self.steers = f"{self.prefix}steer/"
         self.schedules = f"{self.prefix}schedule/"
         self.joins = f"{self.prefix}join/"
@@ -108,6 +110,10 @@ class Keys:
     def record(self, transfer: str, delivery: str) -> str:
         """Name one delivery's record in the journal."""
         return f"{self.journal(transfer)}{part(delivery)}"
+
+    def owner(self, transfer: str) -> str:
+        """Name the key that says which leader group a transfer's records belong to."""
+        return f"{self.owners}{part(transfer)}"
 
     def ledger(self, transfer: str) -> str:
         """Name the prefix of a transfer's ledger."""

@@ -1,8 +1,9 @@
 """The fenced records of one leadership, written in groups.
 
-Every transaction compares the term (the create revision of the leader's key, and the store's incarnation) *and* the mod
-revision of each record it touches. So a leader whose term is over writes nothing, however late its transaction arrives,
-and a transaction that was repeated cannot overwrite what followed its first copy.
+Every transaction compares the term (the create revision of the leader's key, and the store's incarnation), the owner of
+each transfer (`owners.py`) *and* the mod revision of each record it touches. So a leader whose term is over writes
+nothing, however late its transaction arrives, and a transaction that was repeated cannot overwrite what followed its
+first copy.
 """
 
 from __future__ import annotations
@@ -23,10 +24,15 @@ from mft.etcd.kv import Kv
 from mft.etcd.ops import Condition, Delete, Get, Put, create_revision, mod_revision, value
 from mft.etcd.records import KeyValue
 from mft.model.delivery import Kept, LedgerEntry, Record, Term
+from mft.transfers.owners import Owners
 from mft.transfers.record_file import Committed, Note
 
 RECORDS_PER_TXN_MAX = 60
 """Records in one transaction. etcd takes 128 operations; a delivery may need two."""
+_GATHER_S = 0.003
+"""How long a write waits for others to go with it, right after a transaction: each costs about so much."""
+_OPERATIONS_MAX = 126
+"""Comparisons or operations of one transaction beside the two of the term: two for a record, one for each owner."""
 _QUEUE_MAX = 4096
 _RETRY_S_FIRST, _RETRY_S_MOST = 0.05, 1.0
 
@@ -76,6 +82,7 @@ class Journal:
         self._records: dict[str, dict[str, Record]] = {}
         self._ledgers: dict[str, dict[str, Kept]] = {}
         self._with_ledger: set[str] = set()
+        self._owners = Owners(kv, keys, leader_key.removeprefix(keys.elections).partition("/")[0], self._term_holds())
         self._queue: asyncio.Queue[_Write] = asyncio.Queue(_QUEUE_MAX)
         self._commits: Latest[Counter[str]] = Latest(Counter())
         self._is_open = True
@@ -89,6 +96,7 @@ class Journal:
         Raises:
             Unavailable: etcd cannot be reached.
         """
+        await self._owners.load()
         self._records.clear()
         for kv in (await self._kv.get_prefix(self._keys.journals)).kvs:
             transfer, _, delivery = kv.key.removeprefix(self._keys.journals).partition("/")
@@ -101,6 +109,7 @@ class Journal:
         Raises:
             Unavailable: etcd cannot be reached.
         """
+        await self._owners.load(transfer)
         prefix = self._keys.journal(transfer)
         records = {}
         for kv in (await self._kv.get_prefix(prefix)).kvs:
@@ -124,10 +133,20 @@ class Journal:
         return transfer in self._with_ledger
 
     async def settled(self, transfer: str) -> None:
-        """Return when no commit of this transfer is under way: what an earlier run began, a later one then knows."""
+        """Return when no commit of this transfer is under way: what an earlier run began, a later one then knows.
+
+        A transfer that another leader group had is this group's from then on.
+
+        Raises:
+            Conflict: another group has just taken it.
+            LeadershipLost: the term has ended.
+            Unavailable: etcd cannot be reached.
+        """
         async for commits in self._commits.follow():
             if not commits[transfer]:
-                return
+                break
+        if await self._owners.take(transfer):
+            await self.load(transfer)
 
     def open_records(self, transfer: str) -> Mapping[str, Record]:
         """Give delivery → record, as last committed."""
@@ -188,7 +207,10 @@ class Journal:
         left: list[_Write] = []
         try:
             while True:
+                is_busy = not self._queue.empty()
                 left.append(await self._queue.get())
+                if is_busy and self._queue.qsize() < RECORDS_PER_TXN_MAX // 2:
+                    await asyncio.sleep(_GATHER_S)
                 while left:
                     while not self._queue.empty() and len(left) < RECORDS_PER_TXN_MAX:
                         left.append(self._queue.get_nowait())
@@ -249,18 +271,26 @@ class Journal:
         Raises:
             LeadershipLost: the term has ended.
         """
+        for write in batch:
+            if refusal := self._owners.refusal(write.transfer):
+                _fail([write], refusal)
+        if not (batch := [write for write in batch if not write.done.done()]):
+            return []
         compared = [key for write in batch for key in (write.key, write.ledger_key) if key]
+        transfers = _transfers(batch)
         conditions = [
             *self._term_holds(),
+            *self._owners.conditions(transfers),
             *(mod_revision(key) == self._revisions.get(key, 0) for key in compared),
         ]
         operations = [operation for write in batch for operation in _operations(write)]
         try:
-            result = await self._kv.txn(when=conditions, then=operations)
+            result = await self._kv.txn(when=conditions, then=[*operations, *self._owners.claims(transfers)])
         except Unavailable as error:
             self._log.warning("journal: the outcome of a transaction is unknown, reading again", reason=str(error))
         else:
             if result.succeeded:
+                self._owners.settled(transfers, result.header.revision)
                 for write in batch:
                     self._settled(write, result.header.revision)
                 return []
@@ -268,11 +298,12 @@ class Journal:
 
     async def _read_again(self, batch: list[_Write]) -> list[_Write]:
         """Find out what became of a transaction that failed or got no answer."""
+        transfers, keys = _transfers(batch), [(write.key, write.ledger_key or write.key + "/none") for write in batch]
         for wait_s in backoff(_RETRY_S_FIRST, _RETRY_S_MOST):
             try:
                 result = await self._kv.txn(
                     when=self._term_holds(),
-                    then=[Get(key) for write in batch for key in (write.key, write.ledger_key or write.key + "/none")],
+                    then=[Get(key) for pair in keys for key in pair] + [Get(self._keys.owner(id)) for id in transfers],
                     idempotent=True,
                 )
                 break
@@ -280,6 +311,7 @@ class Journal:
                 await asyncio.sleep(wait_s)
         if not result.succeeded:
             raise LeadershipLost("another term has begun")
+        ours = {id: self._owners.learn(id, result.listing(2 * len(batch) + n).kv) for n, id in enumerate(transfers)}
         again = []
         for index, write in enumerate(batch):
             kv, entry = result.listing(2 * index).kv, result.listing(2 * index + 1).kv
@@ -290,9 +322,13 @@ class Journal:
             match became:
                 case "applied":
                     self._settled(write, kv.mod_revision if kv else result.header.revision)
+                case "untouched" if not ours[write.transfer]:
+                    _fail([write], self._owners.lose(write.transfer))
                 case "untouched":
                     again.append(write)
                 case "foreign":
+                    if not ours[write.transfer]:
+                        self._owners.lose(write.transfer)
                     self._learn(write.key, kv)
                     _fail([write], Conflict(f"the record {write.key} is not as this term left it"))
         return again
@@ -356,14 +392,21 @@ def _batch(writes: list[_Write]) -> tuple[list[_Write], list[_Write]]:
     batch: list[_Write] = []
     left: list[_Write] = []
     taken: set[str] = set()
+    transfers: set[str] = set()
     for write in writes:
         keys = {write.key, write.ledger_key} - {""}
-        if keys & taken or len(batch) == RECORDS_PER_TXN_MAX:
+        operations = 2 * (len(batch) + 1) + len(transfers | {write.transfer})
+        if keys & taken or len(batch) == RECORDS_PER_TXN_MAX or operations > _OPERATIONS_MAX:
             left.append(write)
         else:
             batch.append(write)
+            transfers.add(write.transfer)
         taken |= keys  # Also of those left: what follows under one key must not overtake.
     return batch, left
+
+
+def _transfers(batch: list[_Write]) -> list[str]:
+    return sorted({write.transfer for write in batch})
 
 
 def _operations(write: _Write) -> list[Put | Delete]:
