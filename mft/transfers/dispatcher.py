@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Set
 from typing import Any
 
 import structlog
@@ -18,9 +18,11 @@ from mft.etcd.watch import View, Watch
 from mft.events import catalogue
 from mft.model.config import Config
 from mft.model.delivery import Record, Term
+from mft.model.locations import LocalLocationSpec
 from mft.model.transfers import TransferSpec, leader_group_of
 from mft.transfers.journal import Journal
 from mft.transfers.lead import Commit, Lead, MakePass, Outcome, PassResult
+from mft.transfers.notify import Folder, Folders, Notifier, folder_path
 from mft.transfers.partners import Partners
 from mft.transfers.passes import Passes
 from mft.transfers.record_file import Note
@@ -64,6 +66,8 @@ class Dispatcher:
         self._lead_now: Lead | None = None
         self._passes: dict[str, Passes] = {}
         """Transfer → its passes; only while this instance leads."""
+        self._folders: Latest[Folders] = Latest({})
+        """Those from which a notification is wanted."""
         self._log = structlog.get_logger().bind(leader_group=group)
 
     # ---- steering
@@ -188,6 +192,9 @@ class Dispatcher:
             try:
                 tasks.create_task(self._follow_pauses(watch), name=f"pauses:{self._group}")
                 tasks.create_task(self._remind(lead), name=f"remind:{self._group}")
+                tasks.create_task(
+                    Notifier(self._folders, self._came, self._not_notified).run(), name=f"notify:{self._group}"
+                )
                 await self._follow_config(lead, pauses, watch, tasks)
             finally:
                 self._lead_now = None
@@ -221,6 +228,7 @@ class Dispatcher:
                 passes = self._passes[id] = Passes(id, lead, pauses.get(id))
                 running[id] = tasks.create_task(passes.run(), name=f"transfer:{id}")
             before = config
+            self._folders.set(_folders_of(config, wanted))
 
     async def _follow_pauses(self, watch: Watch) -> None:
         async for view in watch.follow():
@@ -235,6 +243,14 @@ class Dispatcher:
         while True:
             await asyncio.sleep(_REMIND_EVERY_S)
             lead.partners.remind(boottime())
+
+    def _came(self, transfer: str) -> None:
+        """Have a transfer look: a file has come into its folder."""
+        if transfer in self._passes:
+            self._passes[transfer].look()
+
+    def _not_notified(self, transfer: str, path: str, reason: str) -> None:
+        self._emit(catalogue.SOURCE_NOT_NOTIFIED, {"transfer": transfer, "path": path, "reason": reason})
 
     def _delivered(self, transfer: str) -> None:
         """Have the transfers that come after this one look."""
@@ -272,6 +288,17 @@ class Dispatcher:
 def groups_of(transfers: Mapping[str, TransferSpec]) -> frozenset[str]:
     """Name the leader groups of these transfers."""
     return frozenset(leader_group_of(id, spec) for id, spec in transfers.items())
+
+
+def _folders_of(config: Config, transfers: Set[str]) -> Folders:
+    """Say which folders are to be watched for these transfers."""
+    folders = {}
+    for id in transfers:
+        spec = config.transfers[id]
+        location = config.locations.get(spec.source_location)
+        if spec.start.notify and isinstance(location, LocalLocationSpec):
+            folders[id] = Folder(folder_path(location.root, spec.source_path), spec.recursive)
+    return folders
 
 
 def _is_changed(id: str, before: Config, now: Config) -> bool:
