@@ -330,6 +330,8 @@ class Journal:
                     if not ours[write.transfer]:
                         self._owners.lose(write.transfer)
                     self._learn(write.key, kv)
+                    if write.ledger_key and write.record:
+                        self._learn_entry(write.ledger_key, write.transfer, write.record.name, entry)
                     _fail([write], Conflict(f"the record {write.key} is not as this term left it"))
         return again
 
@@ -347,6 +349,14 @@ class Journal:
         else:
             self._revisions[key] = kv.mod_revision
             self._records.setdefault(transfer, {})[delivery] = _decode(kv.value)
+
+    def _learn_entry(self, key: str, transfer: str, path: str, kv: KeyValue | None) -> None:
+        """Take note of what the ledger says of a source now: without that every later attempt would be refused too."""
+        self._revisions[key] = kv.mod_revision if kv else 0
+        if kv is None:
+            self._ledgers.get(transfer, {}).pop(path, None)
+        else:
+            self._ledgers.setdefault(transfer, {})[path] = _decode_entry(kv.value).source
 
     def _became(self, write: _Write, value: bytes | None, revision: int) -> Literal["applied", "untouched", "foreign"]:
         """Conclude from what stands in etcd now whether a write was applied; pure."""

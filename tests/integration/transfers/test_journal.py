@@ -198,7 +198,10 @@ async def test_done_and_ledger_are_one_write(desk: Desk) -> None:
 
 
 async def test_a_record_that_missed_the_ledger_is_refused(desk: Desk) -> None:
-    """Goal: no delivery of a kept source begins over a newer ledger. Method: change the entry behind the journal."""
+    """Goal: no delivery of a kept source begins over a newer ledger. Method: change the entry behind the journal.
+
+    The journal has learnt of it then: the next pass leaves that source alone, and delivers what it becomes later.
+    """
     journal = await desk.begin_term()
     entry = LedgerEntry(path="a.csv", source=Kept(3, 5.25, 9), delivery="d0")
     await desk.client.kv.put(desk.keys.ledger_entry("t", "a.csv"), msgspec.json.encode(entry))
@@ -206,6 +209,8 @@ async def test_a_record_that_missed_the_ledger_is_refused(desk: Desk) -> None:
         with pytest.raises(Conflict):
             await journal.commit("t", {"late": kept("intent")}, ())
         assert await desk.revisions() == {}
+        assert journal.ledger("t") == {"a.csv": Kept(3, 5.25, 9)}
+        await journal.commit("t", {"next": kept("intent", 4)}, ())
 
 
 async def test_what_is_committed_is_noted(desk: Desk) -> None:
