@@ -100,7 +100,7 @@ class Spool:
     @property
     def events(self) -> int:
         """How many events are on their way: some controller has still to store them."""
-        return len(self._waiting) + self._end.value - min(self._state.stored.values(), default=0)
+        return len(self._waiting) + self._end.value - min(tuple(self._state.stored.values()), default=0)
 
     async def open(self) -> None:
         """Read what is there, or begin anew. Before anything else, but events may be put already.
@@ -177,8 +177,8 @@ class Spool:
 
     async def stored(self, controller: str, sequence: int) -> None:
         """Note that a controller has everything up to this event, and remove what all have."""
-        self._state.stored[controller] = min(sequence, self._state.next - 1)
-        await self._threads.run(self._remove_stored)
+        self._state.stored[controller] = sequence
+        await self._threads.run(self._note_stored, sequence)
 
     def close(self) -> None:
         """Let go of the thread."""
@@ -225,7 +225,7 @@ class Spool:
         first = self._state.next
         self._segments.append([Line.of(first + n, event) for n, event in enumerate(batch)])
         self._state.next += len(batch)
-        stored = min(self._state.stored.values(), default=0)
+        stored = min(tuple(self._state.stored.values()), default=0)
         try:
             return self._segments.make_room(lambda line: line.id in _EXPENDABLE, stored)
         except OSError:
@@ -237,8 +237,11 @@ class Spool:
         except OSError as error:
             raise Unavailable(f"the event spool {self._folder} cannot be read: {error.strerror}") from error
 
-    def _remove_stored(self) -> None:
+    def _note_stored(self, sequence: int) -> None:
+        # Of a disk put back to an earlier state: what comes must not have numbers that are stored already.
+        self._state.next = max(self._state.next, sequence + 1)
         with contextlib.suppress(OSError):
-            if self._state.stored and self._segments.has_before(min(self._state.stored.values())):
+            stored = min(tuple(self._state.stored.values()), default=0)
+            if self._segments.has_before(stored):
                 self._save()  # First: without files the next sequence number stands here alone.
-                self._segments.remove_up_to(min(self._state.stored.values()))
+                self._segments.remove_up_to(stored)

@@ -97,6 +97,7 @@ class Uplink:
             call.cancel()
 
     async def _serve(self, call: Any, stored: int) -> None:
+        await self._spool.stored(self._peer.name, stored)
         self._stored.set(stored)
         self._watched.set(False)
         try:

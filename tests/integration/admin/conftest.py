@@ -45,12 +45,15 @@ async def controller(etcd: Etcd, prefix: str, tmp_path: Path) -> AsyncIterator[C
     async with management(etcd, tmp_path / "c", prefix) as parts:
         home = keys_in(tmp_path / "c", prefix)
         await parts.custody.check()
+        await parts.transfers.deliveries.open()
         port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         async with asyncio.TaskGroup() as tasks:
             listen = Listen(port=0)
-            serving = tasks.create_task(serve(parts.operations, home.token, listen, port.set_result), name="rpc")
+            work = serve(parts.operations, home.token, listen, port.set_result, parts.transfers)
+            serving = tasks.create_task(work, name="rpc")
             yield Controller(parts, home, f"127.0.0.1:{await port}")
             serving.cancel()
+        await parts.transfers.deliveries.close()
 
 
 @pytest.fixture

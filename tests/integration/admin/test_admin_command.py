@@ -101,6 +101,10 @@ async def test_exit_codes(admin: Admin, controller: Controller, tmp_path: Path) 
         (("config", "apply"), 2, ""),
         (("config", "apply", file, "--base", "7"), 3, "version 1"),
         (("config", "show", "--token-file", token), 4, "admin token"),
+        (("transfers", "watch", "--token-file", token), 4, "admin token"),
+        (("transfers", "run", "out"), 5, "no instance leads group"),
+        (("transfers", "pause", "nothing"), 1, "no transfer nothing"),
+        (("deliveries", "--since", "soon"), 1, "neither an age"),
         (("config", "show", "--token-file", tmp_path / "none"), 4, "cannot be read"),
         (("status", "--server", address), 5, f"no controller answers at {address}"),
     ]:
@@ -158,6 +162,7 @@ async def test_nodes_and_status(admin: Admin, controller: Controller, etcd: Etcd
 async def test_help_reads_well(admin: Admin) -> None:
     """Goal: a new user finds the way. Method: every command has help that ends with 0."""
     commands = ["", "config", "nodes", "status", "config apply", "config show", "config history", "config check"]
+    commands += ["transfers", "transfers watch", "deliveries", "resend"]
     for ended in await asyncio.gather(*(admin(*command.split(), "--help") for command in commands)):
         assert ended.code == 0
         assert "Usage: mft-admin" in ended.out
