@@ -37,6 +37,7 @@ _DISK_BYTES = 96 << 20
 _KEPT_BYTES = 400 << 10
 """Room for each source that is kept, well above what one has on average."""
 _DISK_INODES = 24_000
+_LOOK_S_MAX = 1.0
 _SETTLE_S = 0.012
 """How long etcd and sshd may take to carry out what a node sent before it was frozen."""
 
@@ -177,10 +178,13 @@ class Field:
         return sha256 in self._notes.contents
 
     async def look(self) -> Moment | None:
-        """Look at what is in flight."""
+        """Look at what is in flight; None if etcd does not answer at once, for somebody may be frozen meanwhile."""
         assert self._client is not None
         cluster = self.cluster
-        return await look(self._client.kv, cluster.keys, TRANSFER, cluster.outgoing, cluster.inbox)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_S_MAX):
+                return await look(self._client.kv, cluster.keys, TRANSFER, cluster.outgoing, cluster.inbox)
+        return None
 
     async def left(self) -> Left:
         """List what is not yet delivered, or not cleared away."""

@@ -30,11 +30,11 @@ SHORT = (
 """One of each main kind: a process, a node, the partner, the road to it, etcd, a disk."""
 
 
-@pytest.mark.timeout(360)
+@pytest.mark.timeout(700)  # Some 35 s alone. All limits are for machines on which everything else runs too.
 async def test_every_file_arrives_once_through_some_faults(tmp_path: Path) -> None:
     """Goal: destination equals source after faults of each main kind. Method: the long form's run, cut short."""
     options = Options(
-        files=300, faults=len(SHORT), seed=1037, kinds=SHORT, lasts_s_max=6.5, drain_s_max=90, limit_s=180
+        files=200, faults=len(SHORT), seed=1037, kinds=SHORT, lasts_s_max=6.5, drain_s_max=180, limit_s=420
     )
     outcome = await run_trial(tmp_path / "trial", options)
     report.show(options, outcome, Console())
