@@ -18,6 +18,7 @@ from mft.transfers.batches import run_batch
 from mft.transfers.context import RunContext
 from mft.transfers.failures import classify
 from mft.transfers.orphans import find_orphans
+from mft.transfers.remotes.base import Entry
 from mft.transfers.taking import Stability, delivery_prefix
 from mft.transfers.work import Item, Tally, Work
 
@@ -127,7 +128,8 @@ class _Names:
 class _Queued(NamedTuple):
     """One delivery to make in this pass."""
 
-    item: Item
+    item: Item | Entry
+    """An entry is a source that is not taken yet: many are taken at one time, as they are delivered."""
     earlier: asyncio.Future[bool] | None
     """Whether the delivery before it of the same name arrives."""
     arrived: asyncio.Future[bool]
@@ -141,7 +143,7 @@ async def _stream(context: RunContext, work: Work, attempts: Attempts) -> None:
     count = context.spec.parallel_files
     queue: _Queue = asyncio.Queue(maxsize=count)
     feed = partial(_feed, work, attempts, queue, count)
-    await all_of([feed, *[partial(_deliver_all, attempts, queue)] * count], f"deliver:{context.transfer}")
+    await all_of([feed, *[partial(_deliver_all, work, attempts, queue)] * count], f"deliver:{context.transfer}")
 
 
 async def _feed(work: Work, attempts: Attempts, queue: _Queue, count: int) -> None:
@@ -157,19 +159,25 @@ async def _feed(work: Work, attempts: Attempts, queue: _Queue, count: int) -> No
                 break
             if not is_stable or names.is_blocked(entry.name) or not work.is_due(entry):
                 continue
-            item_or_none = await work.begin(entry)
-            if item_or_none is not None:
-                await queue.put(_Queued(item_or_none, *names.enter(entry.name)))
+            await queue.put(_Queued(entry, *names.enter(entry.name)))
     for _ in range(count):
         await queue.put(None)
 
 
-async def _deliver_all(attempts: Attempts, queue: _Queue) -> None:
+async def _deliver_all(work: Work, attempts: Attempts, queue: _Queue) -> None:
     """Make deliveries from the queue until it says that there are no more."""
     while (queued := await queue.get()) is not None:
         arrived = False
         try:
             if queued.earlier is None or await queued.earlier:
-                arrived = await attempts.deliver(queued.item)
+                item = await _begun(work, attempts, queued.item)
+                arrived = item is not None and await attempts.deliver(item)
         finally:
             queued.arrived.set_result(arrived)
+
+
+async def _begun(work: Work, attempts: Attempts, item: Item | Entry) -> Item | None:
+    """Take the source if it is none that an earlier pass has taken; None if there is nothing to deliver."""
+    if isinstance(item, Item):
+        return item
+    return await work.begin(item) if attempts.takes_new else None

@@ -1,7 +1,7 @@
 """One SFTP channel as a client has it: requests go out together, each answer finds whoever waits for it.
 
-All requests of one turn of the loop leave as one piece, and an answer wakes its caller directly: no task and no timer
-for a request. For small files that is most of what they cost.
+Requests leave as one piece with those that are made soon after, as long as others are under way, and an answer wakes
+its caller directly: no task and no timer for a request. For small files that is most of what they cost.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ T = TypeVar("T")
 _WINDOW_BYTES = 8 * 1024 * 1024
 """How much the server may send ahead: more than is asked for at one time, so that it never waits for our word."""
 _PACKET_BYTES = 256 * 1024
+_GATHER_S = 0.001
+"""How long a request may wait for others to leave with it, while answers are due; the next answer sends it at once."""
+_GATHER_BYTES_MAX = 32 * 1024
+"""As much fills an SSH packet."""
 _OLDEST_LIMITS = 10
 """One answer that stays out while others come is waited for so many limits: it may stand behind megabytes."""
 _READ_BYTES, _WRITE_BYTES = 32 * 1024, 32 * 1024
@@ -44,6 +48,9 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         self._waiting: dict[int, tuple[Callable[[Outcome], None], float]] = {}
         self._number = 0
         self._out: list[bytes | memoryview] = []
+        self._out_bytes = 0
+        self._is_leaving = False
+        self._leaving: asyncio.TimerHandle | None = None
         self._in: list[bytes] = []
         self._in_bytes = 0
         self._in_wanted_bytes = 4
@@ -93,6 +100,7 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         except (Garbled, StructError) as error:
             self.fail(Garbled(str(error)))
             return
+        self._leave(at_once=True)  # After all who were woken have said what they want next.
         if at < len(data):
             rest = data[at:] if at else data
             self._in.append(rest)
@@ -107,7 +115,8 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
 
     async def begin(self) -> None:
         """Agree on the version and learn what the server offers. The caller bounds the time. Raises Garbled, Lost."""
-        self._write(wire.init())
+        self._out.append(wire.init())
+        self._leave(at_once=True)
         self.extensions = await self._version
         if wire.LIMITS in self.extensions:
             try:
@@ -176,11 +185,11 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
             self._heard_at = now
             if self._watch is None:
                 self._watch = self._loop.call_later(self._limit_s, self._look)
+        size_bytes = len(body) + len(content)
+        self._out += (wire.head(kind, number, size_bytes), body, content)
+        self._out_bytes += size_bytes
+        self._leave(at_once=not self._waiting or self._out_bytes >= _GATHER_BYTES_MAX)
         self._waiting[number] = (answered, now)
-        self._write(wire.head(kind, number, len(body) + len(content)))
-        self._out.append(body)
-        if content:
-            self._out.append(content)
 
     def close(self) -> None:
         """Give up the channel; the server ends what it has open there."""
@@ -203,13 +212,23 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         for answered, _ in waiting.values():
             answered(error)
 
-    def _write(self, data: bytes) -> None:
-        if not self._out:
+    def _leave(self, *, at_once: bool) -> None:
+        """Have what waits sent after this turn of the loop, or a little later."""
+        if self._is_leaving:
+            return
+        if at_once:
+            self._is_leaving = True
             self._loop.call_soon(self._flush)
-        self._out.append(data)
+        elif self._leaving is None:
+            self._leaving = self._loop.call_later(_GATHER_S, self._flush)
 
     def _flush(self) -> None:
+        self._is_leaving = False
+        if self._leaving is not None:
+            self._leaving.cancel()
+            self._leaving = None
         out, self._out = self._out, []
+        self._out_bytes = 0
         if not out or self._channel is None or self._lost is not None:
             return
         try:

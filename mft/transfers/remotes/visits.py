@@ -1,7 +1,7 @@
-"""Blocking calls on threads, several to a visit: those of one turn of the loop go together.
+"""Blocking calls on threads, several to a visit: what is asked for while one is under way goes together in the next.
 
 A visit to a thread costs more than a rename on a quick disk, a call on storage that is far away much more than a visit.
-So as many calls share one as take about as long as `_VISIT_S`, by what calls have taken lately.
+So by what calls have taken lately, quick ones share few visits and slow ones are made side by side.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _VISIT_S = 0.002
+"""As many calls share a visit as take about so long."""
+_ASIDE_S = 0.0001
+"""For each such time that calls take on average, one more visit may be under way."""
 _CALL_S_FIRST = 20e-6
 _WEIGHT = 0.1
 """Of the newest visit in what a call is taken to last."""
@@ -30,8 +33,11 @@ class Visits:
 
     def __init__(self, threads_max: int, name: str) -> None:
         self._pool = ThreadPoolExecutor(threads_max, thread_name_prefix=name)
+        self._threads_max = threads_max
         self._calls: list[_Call] = []
         self._call_s = _CALL_S_FIRST
+        self._visits = 0
+        self._is_due = False
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what a short `call` returns. Cancelling waits until it is over: its descriptors are in use till then.
@@ -40,9 +46,8 @@ class Visits:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        if not self._calls:
-            loop.call_soon(self._send, loop)
         self._calls.append((partial(call, *args, **kwargs), future))
+        self._send_soon(loop)
         return await _outlasting(future)
 
     async def run_alone(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -54,18 +59,31 @@ class Visits:
 
     def close(self) -> None:
         """Take no further call and do not wait for those that hang. Those that have not begun are cancelled."""
+        calls, self._calls = self._calls, []
+        _cancel(calls)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    def _send_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._calls and not self._is_due and self._visits < self._visits_max():
+            self._is_due = True
+            loop.call_soon(self._send, loop)
+
     def _send(self, loop: asyncio.AbstractEventLoop) -> None:
-        calls, self._calls = self._calls, []
+        self._is_due = False
         size = max(1, int(_VISIT_S / self._call_s))
-        for start in range(0, len(calls), size):
-            self._submit(loop, calls[start : start + size], counts=True)
+        while self._calls and self._visits < self._visits_max():
+            calls, self._calls = self._calls[:size], self._calls[size:]
+            self._visits += 1
+            self._submit(loop, calls, counts=True)
+
+    def _visits_max(self) -> int:
+        return max(1, min(self._threads_max, int(self._call_s / _ASIDE_S)))
 
     def _submit(self, loop: asyncio.AbstractEventLoop, calls: list[_Call], *, counts: bool) -> None:
         try:
             job = self._pool.submit(self._visit, loop, calls, counts)
         except RuntimeError:  # Closed in this very turn.
+            self._visits -= counts
             _cancel(calls)
         else:
             job.add_done_callback(partial(_if_cancelled, calls))
@@ -87,6 +105,8 @@ class Visits:
 
     def _settle(self, calls: list[_Call], outcomes: list[_Outcome], took_s: float | None) -> None:
         if took_s is not None:
+            self._visits -= 1
+            self._send_soon(asyncio.get_running_loop())
             self._call_s += _WEIGHT * (took_s / len(calls) - self._call_s)
         for (_, future), (result, error) in zip(calls, outcomes, strict=True):
             if future.done():
