@@ -131,7 +131,7 @@ class OutboundWorker:
         self._channel = channel
         self._node, self._version = "", 0
         self._config: Latest[Config] = Latest(Config())
-        self._pool = RemotePool()
+        self._pool = RemotePool(self._emit)
         self._limits = Limits()
         self._runs: dict[int, tuple[asyncio.Task[None], FrameJournal, Run, Permit]] = {}
         self._stability: dict[str, Stability] = {}

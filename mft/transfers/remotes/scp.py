@@ -110,6 +110,7 @@ class ScpRemote:
                     commands = Commands(spec, connection)
                     return cls(spec, commands, _judged(await commands.run(_PROBE, _NOWHERE), where))
                 except asyncssh.ChannelOpenError as error:
+                    connection.abort()
                     raise Invalid(f"{where} takes the login, but runs no commands: {reason(error)}") from error
                 except BaseException:
                     connection.abort()

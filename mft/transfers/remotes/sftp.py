@@ -56,7 +56,9 @@ class SftpRemote:
                 try:
                     return cls(spec, connection, await open_exchange(connection, spec.call_timeout_s))
                 except asyncssh.ChannelOpenError as error:
-                    raise Invalid(f"{where} takes the login, but offers no SFTP: {reason(error)}") from error
+                    connection.abort()
+                    message = f"{where} takes the login, but offers no SFTP: {reason(error)}"
+                    raise Invalid(f'{message}; where it runs commands, `type = "scp"` helps') from error
                 except BaseException:
                     connection.abort()
                     raise

@@ -15,12 +15,15 @@ import pytest
 from mft.errors import Exhausted, Invalid, MftError, NotFound, Unavailable
 from mft.transfers.remotes.base import CHUNK_BYTES
 from mft.transfers.remotes.scp import ScpRemote
-from tests.integration.remotes.conftest import Place, pieces, place_at, scp_location
+from mft.transfers.remotes.sftp import SftpRemote
+from tests.integration.remotes.conftest import Place, open_descriptors, pieces, place_at, scp_location
 from tests.integration.remotes.test_outages import WAYS
+from tests.integration.transfers.conftest import sftp_location
 from tests.rig.shell_sshd import ShellSshd
 from tests.rig.sshd import Sshd
+from tests.rig.waiting import eventually
 
-LIMIT_S = 1.0
+LIMIT_S = 2.0
 
 
 @asynccontextmanager
@@ -159,27 +162,40 @@ async def test_a_server_that_allows_one_command_at_a_time(tmp_path: Path) -> Non
 async def test_accounts_that_run_no_commands(tmp_path: Path, settings: tuple[str, ...], message: str) -> None:
     """Goal: a location that cannot work says why. Method: accounts that run something else, or say more."""
     async with running(tmp_path / "sshd", *settings) as sshd:
+        before = open_descriptors()
         with pytest.raises(Invalid, match=message):
             await ScpRemote.open(scp_location(sshd))
+        await eventually(lambda: open_descriptors() <= before, what="the connection is closed")
+
+
+async def test_an_sftp_location_says_what_else_may_help(shell_sshds: Mapping[str, Sshd]) -> None:
+    """Goal: who has chosen the wrong type learns which is right. Method: SFTP where there is none."""
+    before = open_descriptors()
+    with pytest.raises(Invalid, match=r'offers no SFTP.*type = "scp"'):
+        await SftpRemote.open(sftp_location(shell_sshds["scp"]))
+    await eventually(lambda: open_descriptors() <= before, what="the connection is closed")
 
 
 async def test_a_frozen_and_a_killed_server_are_outages(tmp_path: Path) -> None:
     """Goal: nothing waits for ever, nothing lost is "no such file". Method: freeze it, kill it; each call each time."""
-    async with running(tmp_path / "sshd") as sshd, at(sshd, tmp_path, call_timeout_s=LIMIT_S) as place:
+    async with (
+        running(tmp_path / "sshd") as sshd,
+        at(sshd, tmp_path, call_timeout_s=LIMIT_S) as frozen,
+        at(sshd, tmp_path) as killed,
+    ):
         sshd.pause()
         async with asyncio.timeout(40 * LIMIT_S):
-            remote: Any = place.remote
+            remote: Any = frozen.remote
             calls = (way(remote, str(tmp_path)) for way in WAYS)
             results = await asyncio.gather(*calls, return_exceptions=True)
-        sshd.resume()
         assert [type(result) for result in results] == [Unavailable] * len(WAYS), results
-        other: Any = await place.again()
         sshd.kill()
+        remote = killed.remote
         for way in WAYS:
             with pytest.raises(Unavailable):
-                await way(other, str(tmp_path))
+                await way(remote, str(tmp_path))
         with pytest.raises(Unavailable):
-            await place.again()
+            await killed.again()
 
 
 async def test_a_connection_can_be_given_up_at_any_time(shell_sshds: Mapping[str, Sshd], tmp_path: Path) -> None:
