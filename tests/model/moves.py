@@ -73,6 +73,9 @@ def producer_moves(state: State, protocol: Protocol, bounds: Bounds) -> Iterator
         yield Move("producer", f"{'begins' if bounds.writes_in_place else 'writes'} content {new}", after)
     if state.final:
         yield Move("consumer", "takes the file away", state._replace(final=0))
+    for key, record in state.records:
+        if record.state == "quarantined":
+            yield Move("operator", f"has {key} sent again", write(state, key, None))
     if bounds.partner_sweeps:
         for temp, _ in state.temps:
             yield Move("partner", f"sweeps {temp}", with_temp(state, temp, None))
@@ -174,7 +177,10 @@ Outcome = Iterator[tuple[str, State, Actor, Kind | None]]
 
 def _scan(state: State, index: int, actor: Actor, protocol: Protocol) -> Outcome:
     here = entries(state, protocol)
-    keys = sorted({*here, *(key for key, _ in state.records)})
+    aside = {key for key, record in state.records if record.state == "quarantined"}
+    for key in aside - here.keys():
+        yield "finds no source of what was given up", state, Actor(actor.term, "forget", key, STANDS), None
+    keys = sorted({*here, *(key for key, _ in state.records)} - aside)
     for key in keys[:1] if protocol.one_name_at_a_time else keys:
         record = record_of(state, key)
         unfinished = state.writing and here.get(key) == state.produced
@@ -182,6 +188,8 @@ def _scan(state: State, index: int, actor: Actor, protocol: Protocol) -> Outcome
             continue
         new = _picked(actor, key, record, _fresh(state, index, actor.term, key, protocol), protocol)
         yield f"finds {record or 'no record'}", state, new, None
+        if protocol.gives_up and new.step == "upload":
+            yield "has failed too often with it", state, new._replace(step="give up", temp=None), None
     # What is listed has been seen unchanged for a while; what is later renamed may be another file of that name.
     if protocol.takes != "no" and state.source and not state.writing:
         yield "sees the source", state, actor._replace(step="take"), None
@@ -397,6 +405,8 @@ def _record_to_write(state: State, actor: Actor, protocol: Protocol) -> Record |
         return Record("intent", (actor.temp,) if actor.step == "shorten" else olds)
     if actor.step == "hold":
         return Record("uncertain")
+    if actor.step == "give up":
+        return Record("quarantined")
     return Record("done") if actor.step == "done" else None
 
 
@@ -443,7 +453,8 @@ def _is_applied(state: State, actor: Actor, record: Record | None, protocol: Pro
         case "claim" | "withdraw":
             return record == _record_to_write(state, actor._replace(step=actor.unknown), protocol)
         case _:
-            return record is not None and record.state == ("uncertain" if actor.unknown == "hold" else "done")
+            states = {"hold": "uncertain", "give up": "quarantined"}
+            return record is not None and record.state == states.get(actor.unknown or "", "done")
 
 
 def _is_refused(state: State, term: int, seen: int, key: Delivery, protocol: Protocol) -> bool:

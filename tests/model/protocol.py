@@ -52,6 +52,8 @@ class Protocol(NamedTuple):
     removes_before_forgetting: bool = True
     on_all_gone: Literal["done", "hold", "resend"] = "done"
     """What is journalled when no temp file is left: published; or, where the partner sweeps them, `uncertain`."""
+    gives_up: bool = False
+    """A delivery without an intent may be put into quarantine, which holds back nothing; the operator has it sent."""
 
 
 class Bounds(NamedTuple):

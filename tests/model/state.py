@@ -27,12 +27,15 @@ Step = Literal[
     "clear",  # remove mine, which may not be published
     "done",  # journal `done`
     "hold",  # journal `uncertain`: the operator decides
+    "give up",  # journal `quarantined`, before any intent: the operator decides
     "remove",  # remove the taken source
     "forget",  # remove the record
     "reread",  # a transaction's reply was lost: read the record before anything else
 ]
 
-TRANSACTIONS = frozenset({"claim", "intent", "extend", "shorten", "give back", "done", "hold", "forget", "withdraw"})
+TRANSACTIONS = frozenset(
+    {"claim", "intent", "extend", "shorten", "give back", "done", "hold", "give up", "forget", "withdraw"}
+)
 
 ABSENT, STANDS, STALE = 0, 1, -1
 """What a mod revision that was read has become: no record then, the record as it now is, or one that never returns.
@@ -57,7 +60,7 @@ class Temp(NamedTuple):
 class Record(NamedTuple):
     """A record of the journal: the parts of `mft.model.delivery.Record` that decide anything."""
 
-    state: Literal["taken", "intent", "done", "uncertain"]
+    state: Literal["taken", "intent", "done", "uncertain", "quarantined"]
     names: tuple[Temp, ...] = ()
 
     def __str__(self) -> str:

@@ -87,11 +87,18 @@ def test_joining_worlds_hides_nothing(protocol: Protocol, bounds: Bounds) -> Non
     assert unjoined.states > joined.states
 
 
-def test_states_are_those_of_the_code() -> None:
-    """Goal: model and code speak of the same states. Method: compare the two types.
+@pytest.mark.timeout(0 if DEEP_TOO else 120)
+@pytest.mark.parametrize("name", SEARCHES if DEEP_TOO else ("four terms", "a lost reply"))
+def test_a_file_may_be_given_up_before_any_intent(name: str) -> None:
+    """Goal: quarantine loses and doubles nothing, and what an operator has sent again arrives. Method: search.
 
-    One in quarantine is, for the protocol, an uncertain one: nobody works on it until an operator has removed the
-    record, and it never had an intent that still stands.
+    Both choices are open at each attempt. That an older file goes out after a newer one is then the operator's wish.
     """
-    ours = set(get_args(get_type_hints(Record)["state"]))
-    assert ours | {"quarantined"} == set(get_args(delivery.State))
+    bounds = SEARCHES.get(name, Bounds(terms_max=2, attempts_max=1, actors_max=2, contents=2, late_max=1))
+    report = check(RIGHT._replace(gives_up=True), bounds, KINDS - {"older last"} if bounds.contents > 1 else KINDS)
+    assert report.wrong is None, report.describe()
+
+
+def test_states_are_those_of_the_code() -> None:
+    """Goal: model and code speak of the same states. Method: compare the two types."""
+    assert set(get_args(get_type_hints(Record)["state"])) == set(get_args(delivery.State))
