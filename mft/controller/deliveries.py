@@ -23,6 +23,8 @@ from mft.errors import Exhausted, Invalid, Unavailable
 FILE = "deliveries.db"
 RETENTION_DAYS = 365
 TROUBLE_DAYS_MAX = 90
+TROUBLES_MAX = 1_000_000
+"""Of all transfers together: a partner that refuses every file for weeks must not fill the disk."""
 QUERY_S_MAX = 20.0
 _PURGE_ROWS = 5000
 """Rows removed in one step, so that what comes in waits for little."""
@@ -108,6 +110,7 @@ class DeliveryStore:
             while gone == _PURGE_ROWS:
                 gone = await self._write(partial(_purge, text, before))
                 removed += gone if text is sql.PURGE_DELIVERIES else 0
+        await self._write(lambda base: base.execute(sql.CAP_TROUBLES, (TROUBLES_MAX,)))
         return removed
 
     async def close(self) -> None:
@@ -118,13 +121,11 @@ class DeliveryStore:
             threads.close()
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        assert self._writing is not None, "not opened"
-        base = self._writing
+        base = _opened(self._writing)
         return await self._writer.run(self._translated, lambda: _in_transaction(base, work))
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        assert self._reading is not None, "not opened"
-        base = self._reading
+        base = _opened(self._reading)
         return await self._reader.run(self._translated, lambda: _within(base, work, QUERY_S_MAX))
 
     def _translated(self, work: Callable[[], T]) -> T:
@@ -159,6 +160,12 @@ class DeliveryStore:
         except BaseException:
             base.close()
             raise
+
+
+def _opened(base: sqlite3.Connection | None) -> sqlite3.Connection:
+    if base is None:
+        raise Unavailable("the store of deliveries is not open: the controller is starting, or its log says why not")
+    return base
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -94,6 +94,7 @@ TROUBLES: Final = "SELECT at, node, event, severity, text FROM troubles WHERE tr
 PURGE_DELIVERIES: Final = (
     "DELETE FROM deliveries WHERE rowid IN (SELECT rowid FROM deliveries WHERE at < ? ORDER BY at LIMIT ?)"
 )
+CAP_TROUBLES: Final = "DELETE FROM troubles WHERE rowid <= (SELECT max(rowid) FROM troubles) - ?"
 PURGE_TROUBLES: Final = "DELETE FROM troubles WHERE rowid IN (SELECT rowid FROM troubles WHERE at < ? LIMIT ?)"
 
 

@@ -85,8 +85,8 @@ class LinkServer:
 
     async def run(self) -> None:
         """Serve until cancelled. What hinders it is told and tried again: administrators are answered all the same."""
-        await self._store.open()
         try:
+            await self._open_store()
             certificate = await asyncio.to_thread(make_certificate)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._keep_lease(), name="link:lease")
@@ -94,6 +94,15 @@ class LinkServer:
                 await self._serve(certificate)
         finally:
             await self._store.close()
+
+    async def _open_store(self) -> None:
+        for wait_s in backoff(1.0, 30.0):
+            try:
+                return await self._store.open()
+            except MftError as error:
+                self._log.error("without the store of deliveries no instance can be linked", reason=str(error))
+            await asyncio.sleep(wait_s)
+        raise AssertionError("backoff goes on for ever")
 
     async def _serve(self, certificate: Certificate) -> None:
         service = LinkService(self._keys.cluster, certificate.certificate, self._key_of, self._store, self._links)
@@ -105,7 +114,7 @@ class LinkServer:
             except RuntimeError:
                 await server.stop(None)
                 where = f"{self._listen.address}:{self._listen.port}"
-                self._log.error("cannot listen for links of nodes: the port is taken or not ours", address=where)
+                self._log.error("cannot listen for links of nodes: choose another --link-listen", address=where)
                 await asyncio.sleep(wait_s)
                 continue
             await server.start()

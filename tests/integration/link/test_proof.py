@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -18,6 +19,8 @@ from mft.cluster.joining import KEY_FILE
 from mft.cluster.keys import Keys
 from mft.cluster.linking import SERVER_NAME, Claim, announce, make_certificate, read_announcement
 from mft.cluster.sign import SigningKey
+from mft.controller.deliveries import DeliveryStore
+from mft.controller.deliveries_rows import Found
 from mft.controller.home import Home
 from mft.controller.link_server import LinkListen, LinkServer
 from mft.controller.management import Management
@@ -48,22 +51,43 @@ class Running(NamedTuple):
 async def running(etcd: Etcd, prefix: str, tmp_path: Path) -> AsyncIterator[Running]:
     """Run a controller's admissions and its link server."""
     async with management(etcd, tmp_path / "c", prefix) as parts, EtcdClient([etcd.endpoint]) as client:
-        home, keys = keys_in(tmp_path / "c", prefix), Keys(prefix)
-        server = LinkServer(
-            "ctl",
-            client,
-            keys,
-            key=home.signing_key,
-            trust=home.pinned.trust(),
-            store=parts.transfers.deliveries,
-            links=parts.links,
-            listen=LinkListen("127.0.0.1", 0),
-            lease_ttl_s=5,
-        )
-        async with asyncio.TaskGroup() as tasks:
-            work = [tasks.create_task(parts.admissions.run()), tasks.create_task(server.run())]
-            yield Running(home, parts, client, keys)
-            await cancel_and_wait(*work)
+        running = Running(keys_in(tmp_path / "c", prefix), parts, client, Keys(prefix))
+        async with serving(parts, running, "ctl"):
+            yield running
+
+
+@contextlib.asynccontextmanager
+async def serving(parts: Management, running: Running, name: str) -> AsyncIterator[None]:
+    """Run a controller of this name."""
+    server = LinkServer(
+        name,
+        running.etcd,
+        running.keys,
+        key=running.home.signing_key,
+        trust=running.home.pinned.trust(),
+        store=parts.transfers.deliveries,
+        links=parts.links,
+        listen=LinkListen("127.0.0.1", 0),
+        lease_ttl_s=5,
+    )
+    async with asyncio.TaskGroup() as tasks:
+        work = [tasks.create_task(parts.admissions.run()), tasks.create_task(server.run())]
+        yield
+        await cancel_and_wait(*work)
+
+
+def delivered(delivery: str, path: str = "/in/x.csv") -> Event:
+    entry = catalogue.CATALOGUE[catalogue.FILE_DELIVERED]
+    fields = {"transfer": "out", "delivery": delivery, "path": path, "sha256": "ab", "size_bytes": 1}
+    return Event(
+        id=catalogue.FILE_DELIVERED,
+        name=entry.name,
+        severity=entry.severity,
+        at=1.0,
+        instance="a",
+        text=path,
+        fields=fields,
+    )
 
 
 @contextlib.asynccontextmanager
@@ -95,6 +119,20 @@ def _leads_nothing(transfer: str) -> NoReturn:
     raise Conflict("leads nothing")
 
 
+async def known(store: DeliveryStore, delivery: str) -> Found:
+    """Wait until the store knows of a delivery."""
+
+    async def look() -> Found | None:
+        try:
+            return await store.known(delivery)
+        except Unavailable:
+            return None  # It is not open yet.
+
+    found = await eventually(look, LIMIT_S, what=f"{delivery} is known")
+    assert found is not None
+    return found
+
+
 async def announced(running: Running) -> Peer:
     """Wait until the controller is announced, and say where it is."""
 
@@ -110,22 +148,10 @@ async def announced(running: Running) -> Peer:
 async def test_an_admitted_instance_delivers_its_events(running: Running, tmp_path: Path) -> None:
     """Goal: the whole way up, and requests down. Method: an instance that joins by itself, one event, one request."""
     async with linked(running, "a", tmp_path / "a") as (link, spool):
-        fields = {"transfer": "out", "delivery": "d1", "path": "/in/x\udc80.csv", "sha256": "ab", "size_bytes": 1}
-        entry = catalogue.CATALOGUE[catalogue.FILE_DELIVERED]
-        event = Event(
-            id=catalogue.FILE_DELIVERED,
-            name=entry.name,
-            severity=entry.severity,
-            at=1.0,
-            instance="a",
-            text="/in/x\udc80.csv",
-            fields=fields,
-        )
-        spool.put(event)
+        spool.put(delivered("d1", "/in/x\udc80.csv"))
         await eventually(lambda: "ctl" in link.attached.value, LIMIT_S, what="the link stands")
         store = running.parts.transfers.deliveries
-        found = await eventually(lambda: store.known("d1"), LIMIT_S, what="the delivery is known")
-        assert found is not None
+        found = await known(store, "d1")
         assert (found.node, found.destination_path) == ("a", "/in/x\\udc80.csv")
         session = running.parts.links.session("a")
         with pytest.raises(Conflict, match="leads nothing"):
@@ -198,3 +224,21 @@ async def test_nobody_else_can_be_a_controller(running: Running, tmp_path: Path)
         await eventually(lambda: link.attached.value, LIMIT_S, what="the link stands")
         assert link.attached.value == {"ctl"}
     assert peer.port
+
+
+async def test_every_controller_learns_of_a_delivery(running: Running, etcd: Etcd, tmp_path: Path) -> None:
+    """Goal: one that comes later has it too. Method: a second controller begins after the first has it."""
+    async with linked(running, "a", tmp_path / "a") as (link, spool):
+        await eventually(lambda: "ctl" in link.attached.value, LIMIT_S, what="the link stands")
+        first = running.parts.transfers.deliveries
+        async with management(etcd, tmp_path / "d", running.keys.cluster, running.home) as parts:
+            spool.known(["two"], now=time.time())
+            spool.put(delivered("d1"))
+            await known(first, "d1")
+            (tmp_path / "d").mkdir()
+            async with serving(parts, running, "two"):
+                second = parts.transfers.deliveries
+                await known(second, "d1")
+                spool.put(delivered("d2"))
+                for store in (first, second):
+                    await known(store, "d2")
