@@ -217,14 +217,15 @@ class Dispatcher:
             for id in sorted(wanted & running.keys()):
                 if _is_changed(id, before, config):
                     self._passes[id].change()
-            if running:
-                # Those that have just come may have been another group's until now: what is known of them is old.
-                for id in wanted - running.keys():
-                    await self._load_one(id, lead)
+            new = wanted - running.keys()
+            if new and before.transfers:
+                # They may have been another group's until now: what is known of them is old.
+                await self._load(lead.journal, lead.slots, new)
+                for id in sorted(new):
                     self._emit(catalogue.TRANSFER_BEGUN, {"transfer": id})
             if watch.view is not None:
                 pauses = self._pauses(watch.view)
-            for id in sorted(wanted - running.keys()):
+            for id in sorted(new):
                 passes = self._passes[id] = Passes(id, lead, pauses.get(id))
                 running[id] = tasks.create_task(passes.run(), name=f"transfer:{id}")
             before = config
@@ -264,24 +265,14 @@ class Dispatcher:
             if location in {spec.source_location, spec.destination_location} and id in self._passes:
                 self._passes[id].free()
 
-    async def _load(self, journal: Journal, slots: SlotStore) -> None:
+    async def _load(self, journal: Journal, slots: SlotStore, transfers: Set[str] | None = None) -> None:
         for wait_s in backoff(0.1, 2.0):
             try:
-                await journal.load_all()
-                await slots.load()
+                await journal.load_all(transfers)
+                await slots.load(transfers)
                 return
             except Unavailable as error:
                 self._log.warning("the journal cannot be read", reason=str(error))
-            await asyncio.sleep(wait_s)
-
-    async def _load_one(self, transfer: str, lead: Lead) -> None:
-        for wait_s in backoff(0.1, 2.0):
-            try:
-                await lead.journal.load(transfer)
-                await lead.slots.load(transfer)
-                return
-            except Unavailable as error:
-                self._log.warning("the journal cannot be read", transfer=transfer, reason=str(error))
             await asyncio.sleep(wait_s)
 
 

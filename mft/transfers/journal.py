@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Literal, NamedTuple, cast
 
 import structlog
@@ -88,20 +88,24 @@ class Journal:
         self._is_open = True
         self._log = structlog.get_logger()
 
-    async def load_all(self) -> None:
+    async def load_all(self, transfers: Set[str] | None = None) -> None:
         """Read the open records of every transfer, in one listing: a leader may have ten thousand, most without any.
 
-        Their ledgers are read when they are needed.
+        With `transfers` only theirs are learned. Their ledgers are read when they are needed.
 
         Raises:
             Unavailable: etcd cannot be reached.
         """
-        await self._owners.load()
-        self._records.clear()
+        records: dict[str, dict[str, Record]] = {}
         for kv in (await self._kv.get_prefix(self._keys.journals)).kvs:
             transfer, _, delivery = kv.key.removeprefix(self._keys.journals).partition("/")
-            self._revisions[kv.key] = kv.mod_revision
-            self._records.setdefault(transfer, {})[delivery] = _decode(kv.value)
+            if transfers is None or transfer in transfers:
+                self._revisions[kv.key] = kv.mod_revision
+                records.setdefault(transfer, {})[delivery] = _decode(kv.value)
+        for transfer in self._records.keys() - records.keys() if transfers is None else transfers:
+            self._records.pop(transfer, None)
+            self._with_ledger.discard(transfer)
+        self._records |= records
 
     async def load(self, transfer: str) -> None:
         """Read a transfer's open records and its ledger; from then on this object knows them, for it alone writes them.

@@ -15,8 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from watchfiles import Change, watch
-
 from mft.aio import Latest
 from mft.transfers.remotes.base import join
 
@@ -135,6 +133,8 @@ class _Watcher:
 
     def _watch(self, there: Mapping[str, tuple[int, int]]) -> None:
         """Watch these folders until they are others than they were."""
+        from watchfiles import Change, watch  # Here: it takes a third of a second, and few agents need it.
+
         looked = time.monotonic()
         for changes in watch(
             *sorted(there),

@@ -75,6 +75,7 @@ class Passes:
         """Files delivered and not yet written down for `expect`."""
         self._counted_at = 0.0
         self._began = 0.0
+        self._made = 0
         self._rng = random.Random()
         self._log = structlog.get_logger().bind(transfer=id)
 
@@ -286,6 +287,7 @@ class Passes:
         # A start by the clock has its looks as well.
         looks, self._wishes = self._wishes.looks or LOOKS_MAX, begun(self._wishes)
         self._state, self._last_at, self._began = "running", time.time(), boottime()
+        self._made += 1
         ending = self._ending = Ending()
         if finish:
             ending.ask()
@@ -394,7 +396,9 @@ class Passes:
         assert self._spec is not None
         assert self._times is not None
         again_s = outcome.wait_s or (self._spec.retry.first_s if outcome.failed else 0.0)
-        return Paces(self._spec.poll_interval_s if self._times.polls else NEVER, again_s, outcome.failed > 0)
+        # After its first pass a transfer looks earlier, so that not all of a leader look in one moment ever after.
+        share = self._rng.uniform(0.5, 1.0) if self._made == 1 else 1.0
+        return Paces(self._spec.poll_interval_s * share if self._times.polls else NEVER, again_s, outcome.failed > 0)
 
     def _has_open(self) -> bool:
         return any(record.state in {"intent", "done"} for record in self._lead.journal.open_records(self._id).values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 import msgspec
 import structlog
@@ -41,14 +41,18 @@ class SlotStore:
         """Transfer → how far its schedule is; none for one that never had any."""
         return self._states
 
-    async def load(self, transfer: str = "") -> None:
-        """Read the state of all transfers, or of one. Raises `Unavailable` if etcd cannot be reached."""
-        if transfer:
-            kv = (await self._kv.get(self._keys.schedule(transfer))).kv
-            self._learn(transfer, kv)
-            return
-        for kv in (await self._kv.get_prefix(self._keys.schedules)).kvs:
-            self._learn(kv.key.removeprefix(self._keys.schedules), kv)
+    async def load(self, transfers: Set[str] | None = None) -> None:
+        """Read the state of all transfers, in one listing; with `transfers` only theirs is learned.
+
+        Raises:
+            Unavailable: etcd cannot be reached.
+        """
+        found = {kv.key.removeprefix(self._keys.schedules): kv for kv in await self._listing()}
+        for transfer in found.keys() if transfers is None else transfers:
+            self._learn(transfer, found.get(transfer))
+
+    async def _listing(self) -> tuple[KeyValue, ...]:
+        return (await self._kv.get_prefix(self._keys.schedules)).kvs
 
     async def put(self, transfer: str, state: SlotState) -> None:
         """Write the state, if it is another than what is written; return when etcd has agreed.
