@@ -39,6 +39,8 @@ async def test_every_file_arrives_once_through_some_faults(tmp_path: Path) -> No
     outcome = await run_trial(tmp_path / "trial", options)
     report.show(options, outcome, Console())
     assert outcome.verdict.holds, outcome.verdict
+    # A killed node may miss what etcd had just agreed to, no more.
+    assert outcome.noted > 0.8 * outcome.produced
     assert {each.fault.kind for each in outcome.faults} == set(SHORT)
 
 
