@@ -46,7 +46,9 @@ async def archive_done(context: RunContext, taken: Taken) -> None:
     except MftError as error:
         fields = {"transfer": context.transfer, "delivery": taken.delivery, "path": taken.name}
         context.emit(catalogue.FILE_NOT_ARCHIVED, {**fields, "reason": str(error)})
-        raise type(error)(f"{taken.name} is delivered, but cannot be archived: {error}") from error
+        told = type(error)(f"{taken.name} is delivered, but cannot be archived: {error}")
+        told.location = error.location
+        raise told from error
     _tell(context, taken, path)
 
 

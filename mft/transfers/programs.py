@@ -40,40 +40,58 @@ async def run_program(command: Sequence[str], values: Mapping[str, str], timeout
         return Outcome(f"there is no program {command[0]} on this instance", "")
     if any("\0" in word for word in (*command, *values.values())):
         return Outcome("an argument has a null character", "")
-    process = await asyncio.create_subprocess_exec(
-        *bound_command(*command),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env=environment,
-        cwd="/",
-        start_new_session=True,
-    )
     tail = bytearray()
-    problem = ""
+    # A pipe of our own: asyncio waits for the end of one of its own, which a program's children may keep open.
+    reading_end, writing_end = os.pipe()
     async with asyncio.TaskGroup() as tasks:
-        reading = tasks.create_task(_read_tail(process.stdout, tail), name="program output")
+        reading = tasks.create_task(_read_tail(reading_end, tail), name="program output")
         try:
-            async with asyncio.timeout(timeout_s):
-                await process.wait()
-        except TimeoutError:
-            problem = f"it was ended after {timeout_s:g} s"
+            returncode = await _wait(command, environment, writing_end, timeout_s)
+            # All of its session has ended. What left that may still hold the pipe.
+            await asyncio.wait([reading], timeout=1.0)
         finally:
-            _kill_session(process.pid)
-        await process.wait()
-        # Only what has left the session could still hold the pipe.
-        await asyncio.wait([reading], timeout=1.0)
-        reading.cancel()
-    if not problem and process.returncode:
-        problem = _status(process.returncode)
+            reading.cancel()
+    problem = _status(returncode) if returncode is not None else f"it was ended after {timeout_s:g} s"
     return Outcome(problem, tail.decode(errors="replace").strip())
 
 
-async def _read_tail(stream: asyncio.StreamReader | None, tail: bytearray) -> None:
-    assert stream is not None
-    while piece := await stream.read(65536):
-        tail += piece
-        del tail[:-_TAIL_BYTES_MAX]
+async def _wait(command: Sequence[str], environment: Mapping[str, str], output: int, timeout_s: float) -> int | None:
+    """Run it, writing to the descriptor `output`, which is closed. Returns its status; None if it ran too long."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *bound_command(*command),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment,
+            cwd="/",
+            start_new_session=True,
+        )
+    finally:
+        os.close(output)
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await process.wait()
+    except TimeoutError:
+        return None
+    finally:
+        _kill_session(process.pid)
+        await process.wait()
+
+
+async def _read_tail(descriptor: int, tail: bytearray) -> None:
+    """Read to the end, and keep what comes last."""
+    stream = asyncio.StreamReader()
+    pipe = os.fdopen(descriptor, "rb", buffering=0)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(stream), pipe
+    )
+    try:
+        while piece := await stream.read(65536):
+            tail += piece
+            del tail[:-_TAIL_BYTES_MAX]
+    finally:
+        transport.close()
 
 
 def _kill_session(pid: int) -> None:
@@ -84,6 +102,8 @@ def _kill_session(pid: int) -> None:
 
 
 def _status(returncode: int) -> str:
+    if returncode == 0:
+        return ""
     if returncode > 0:
         return f"it ended with status {returncode}"
     try:
