@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
@@ -28,16 +29,25 @@ from mft.etcd.ops import Put
 from mft.events import catalogue
 from mft.model.config import Config
 from mft.model.leader_groups import NO_LEADER_GROUP, LeaderGroupSpec
+from mft.model.locations import LocalLocationSpec
 from mft.model.transfers import TransferSpec, leader_group_of
+from mft.transfers.archive import archive_location_of
 
-_LOOK_S = 1.0
-_AGAIN_S_FIRST, _AGAIN_S_MOST = 30.0, 300.0
-"""Wait after an ask that changed nothing; it doubles from one to the other: the partner is down for all, perhaps."""
-_BACK_LOOK_S = 10.0
-_BACK_S = 60.0
-"""How long a better candidate must have been there before it is given back what it prefers to lead."""
 _BLAMED = frozenset({"", "transient", "partner"})
 """Classes of errors for which the way to the partner may be to blame."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class YieldTimes:
+    """How often is looked and asked, in seconds."""
+
+    look_s: float = 1.0
+    again_first_s: float = 30.0
+    """Wait after an ask that changed nothing; it doubles up to the most: the partner is down for all, perhaps."""
+    again_most_s: float = 300.0
+    back_look_s: float = 10.0
+    back_s: float = 60.0
+    """How long a better candidate must have been there before leadership is given back to it."""
 
 
 class Outcome(Protocol):
@@ -46,6 +56,21 @@ class Outcome(Protocol):
     @property
     def error(self) -> str:
         """Why it failed as a whole; empty if it did not."""
+        ...
+
+    @property
+    def delivered(self) -> int:
+        """How many files were delivered."""
+        ...
+
+    @property
+    def failed(self) -> int:
+        """How many files failed."""
+        ...
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it was cut short here."""
         ...
 
     @property
@@ -84,8 +109,17 @@ class Yielding:
     """Watches over the leaderships of this instance."""
 
     def __init__(
-        self, *, name: str, etcd: EtcdClient, keys: Keys, config: Latest[Config], probes: Probes, emit: Emit
+        self,
+        *,
+        name: str,
+        etcd: EtcdClient,
+        keys: Keys,
+        config: Latest[Config],
+        probes: Probes,
+        emit: Emit,
+        times: YieldTimes = YieldTimes(),
     ) -> None:
+        self._times = times
         self._name = name
         self._etcd = etcd
         self._keys = keys
@@ -113,19 +147,19 @@ class Yielding:
     def passed(self, group: str, transfer: str, began: float, outcome: Outcome) -> None:
         """Take note of how a pass ended that began then, on `boottime()`."""
         led, spec = self._current(group), self._config.value.transfers.get(transfer)
-        if led is None or spec is None:
+        if led is None or spec is None or outcome.cancelled:
             return
-        used = {spec.source_location, spec.destination_location}
-        if not outcome.error:
-            led.troubles.worked(used, began)
-        elif outcome.error_class in _BLAMED:
-            led.troubles.failed({outcome.location} if outcome.location else used, began, boottime())
+        if outcome.error and self._is_to_blame(outcome):
+            failed = {outcome.location} if outcome.location else _locations(spec)
+            led.troubles.failed(failed, began, boottime())
+        elif not outcome.error and (outcome.delivered or not outcome.failed):
+            led.troubles.worked(_locations(spec), began)
 
     async def run(self) -> None:
         """Look after the leaderships of this instance until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             while True:
-                await asyncio.sleep(_LOOK_S)
+                await asyncio.sleep(self._times.look_s)
                 for group in self._elections:
                     led = self._current(group)
                     if led is None or led.is_asking:
@@ -136,6 +170,12 @@ class Yielding:
                     elif self._is_back_due(group, led, boottime()):
                         led.is_asking = True
                         tasks.create_task(self._look_back(group, led), name=f"prefer-back:{group}")
+
+    def _is_to_blame(self, outcome: Outcome) -> bool:
+        """Say whether the error may come from the way there. A missing folder may be storage that is not mounted here."""
+        location = self._config.value.locations.get(outcome.location)
+        is_missing = outcome.error_class == "configuration" and isinstance(location, LocalLocationSpec)
+        return is_missing or outcome.error_class in _BLAMED
 
     def _current(self, group: str) -> _Led | None:
         """Give what is known of the leadership that this instance has now."""
@@ -162,7 +202,7 @@ class Yielding:
 
     async def _consult(self, group: str, led: _Led, failing: frozenset[str]) -> None:
         """Ask who reaches the partners, and give way if another one reaches more. A border: no failure ends more."""
-        wait_s = min(_AGAIN_S_MOST, _AGAIN_S_FIRST * 2.0 ** min(led.asked, 8))
+        wait_s = min(self._times.again_most_s, self._times.again_first_s * 2.0 ** min(led.asked, 8))
         led.asked += 1
         try:
             await self._give_way_if_better(group, led, failing)
@@ -199,18 +239,20 @@ class Yielding:
     async def _look_back(self, group: str, led: _Led) -> None:
         """End this leadership if a better candidate has been there for a while and reaches no less. A border too."""
         now = boottime()
-        led.look_back_at = now + _BACK_LOOK_S
+        led.look_back_at = now + self._times.back_look_s
         try:
             spec, everyone = self._spec(group), await self._elections[group].candidates()
             own = standing(self._name, spec, None)
             there = {one.create_revision: _name(one) for one in everyone if standing(_name(one), spec, None) < own}
             led.better_since = {revision: led.better_since.get(revision, now) for revision in there}
-            steady = {there[revision] for revision, since in led.better_since.items() if now - since >= _BACK_S}
+            steady = {
+                there[revision] for revision, since in led.better_since.items() if now - since >= self._times.back_s
+            }
             if steady and await self._last(group) is None:
-                led.look_back_at = now + _AGAIN_S_MOST
+                led.look_back_at = now + self._times.again_most_s
                 reached = await self._ask(group, led, self._partners(group), frozenset(steady))
                 if to := successor(self._name, reached, sorted(steady), spec, more=0):
-                    self._end(group, led, to, f"{to} is preferred and has been there for {_BACK_S:g} s")
+                    self._end(group, led, to, f"{to} is preferred and has been there for {self._times.back_s:g} s")
         except MftError as error:
             self._log.warning("the preferred candidates cannot be seen", leader_group=group, reason=str(error))
         finally:
@@ -252,8 +294,12 @@ def partners_of(transfers: Mapping[str, TransferSpec], group: str) -> frozenset[
         location
         for id, spec in transfers.items()
         if leader_group_of(id, spec) == group
-        for location in (spec.source_location, spec.destination_location)
+        for location in _locations(spec)
     )
+
+
+def _locations(spec: TransferSpec) -> set[str]:
+    return {spec.source_location, spec.destination_location, archive_location_of(spec)} - {""}
 
 
 def _name(candidate: Candidate) -> str:
