@@ -3,6 +3,7 @@
 Nothing is installed and no daemon starts. Afterwards stand there:
 
     bin/          etcd etcdctl (the newest obtained) sshd sftp-server haproxy, ssh sftp ssh-keygen, ip
+    root/bin/     busybox, whose tools stand for those of a small appliance
     etcd-3.4/     etcd etcdctl of Debian 12
     etcd-newest/  etcd etcdctl of Debian unstable, if it could be had
     versions.json what was fetched, and why something is missing
@@ -119,7 +120,7 @@ def fetch_base(servers: Path, scratch: Path) -> dict[str, str]:
         programs |= CLIENTS
     if not has_ip():
         programs |= NETWORK
-    wanted = {server.package for server in programs.values()} | {"libnss-wrapper"}
+    wanted = {server.package for server in programs.values()} | {"libnss-wrapper", "busybox-static"}
     versions = etcd | apt.fetch(apt.with_libraries(wanted, installed_packages()), servers / "root")
     for name, server in programs.items():
         write_wrapper(servers, name, server)
