@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from mft.errors import LeadershipLost, MftError
+from mft.errors import Exhausted, LeadershipLost, MftError
 from mft.events import catalogue
 from mft.model.delivery import Term, temp_name
 from mft.model.locations import LocalLocationSpec
@@ -18,6 +19,7 @@ from mft.transfers.naming import stamped
 from mft.transfers.remotes.base import Remote
 from tests.integration.transfers.conftest import Bench, sftp_location
 from tests.integration.transfers.files import reasons, run_with, told, tree
+from tests.rig.disks import small_disk
 from tests.rig.sshd import Sshd
 
 NOW = 1_800_000_000.0
@@ -128,6 +130,28 @@ async def test_an_archive_that_cannot_be_written(bench: Bench) -> None:
     folder.parent.parent.unlink()
     await bench.run(8, sweep=True)
     assert sorted(tree(folder).values()) == [b"content"] * 2
+    bench.check_settled()
+
+
+async def test_a_full_archive(bench: Bench) -> None:
+    """Goal: an archive that is full harms no file and is waited for. Method: a small disk below the source's location.
+
+    That is another file system, to which no rename leads: what fits is copied.
+    """
+    folder = archive_in(bench, name="exact")
+    folder.mkdir(parents=True)
+    content = os.urandom(2_000_000)
+    with small_disk(folder, 512 * 1024):
+        bench.give("large", content)
+        for _ in range(2):
+            with pytest.raises(Exhausted, match=r"is delivered, but cannot be archived.*[Nn]o space"):
+                await bench.run()
+        assert tree(bench.inbox) == {"large": content}
+        assert tree(folder) == {}
+        (bench.inbox / "large").unlink()
+    await bench.run(8, sweep=True)
+    assert tree(bench.inbox) == {}
+    assert tree(folder) == {"large": content}
     bench.check_settled()
 
 

@@ -11,6 +11,7 @@ import pytest
 from mft.errors import Exhausted, MftError, Unavailable
 from mft.model.delivery import LEDGER_ENTRIES_MAX, Kept
 from tests.integration.transfers.conftest import Bench
+from tests.integration.transfers.files import At, run_with
 
 
 @pytest.fixture
@@ -91,3 +92,30 @@ async def test_a_transfer_that_began_to_keep_finishes_what_it_took(copying: Benc
     await copying.run()
     assert copying.arrived() == {"old.csv": b"old", "new.csv": b"new"}
     assert copying.left() == ["new.csv"]
+
+
+async def test_a_kept_source_that_changes_while_it_is_read(copying: Bench) -> None:
+    """Goal: no mixture is published, and the whole goes when it is stable. Method: append between two pieces."""
+    copying.give("a.csv", os.urandom(4_000_000))
+
+    def append() -> None:
+        with (copying.out / "a.csv").open("ab") as file:
+            file.write(b"more")
+
+    tally = await run_with(copying, permit=At(4, append))
+    assert (tally.delivered, tally.failed) == (0, 1)
+    assert (copying.arrived(), copying.temps(), copying.journal.records) == ({}, [], {})
+    assert (await copying.run()).delivered == 1
+    assert copying.arrived() == {"a.csv": (copying.out / "a.csv").read_bytes()}
+
+
+async def test_a_kept_source_that_vanishes(copying: Bench) -> None:
+    """Goal: it fails alone. Method: remove it after it was listed, before it is read."""
+    copying.give("a.csv")
+    copying.give("b.csv")
+    copying.spec = msgspec.structs.replace(copying.spec, parallel_files=1)
+    tally = await run_with(copying, permit=At(1, lambda: (copying.out / "a.csv").unlink(missing_ok=True)))
+    assert tally.delivered + tally.failed == 2
+    assert copying.arrived().keys() >= {"b.csv"} or tally.delivered == 2
+    assert copying.journal.records == {}
+    assert copying.temps() == []

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import msgspec
+from pathlib import Path
 
-from mft.errors import LeadershipLost
+import msgspec
+import pytest
+
+from mft.errors import Denied, LeadershipLost
 from mft.events import catalogue
 from mft.model.transfer_parts import NameRule
-from tests.integration.transfers.conftest import Bench
+from tests.integration.transfers.conftest import Bench, bench_at, sftp_location
 from tests.integration.transfers.files import reasons, tree
+from tests.rig.sshd import Sshd
 
 
 def rename(bench: Bench, *rules: NameRule) -> None:
@@ -90,3 +94,27 @@ async def test_own_temp_names(bench: Bench) -> None:
     await bench.run(8, sweep=True)
     assert bench.arrived() == {"a": b"content", "b": b"content"}
     bench.check_settled()
+
+
+async def test_a_partner_that_lets_nobody_make_folders(tmp_path: Path) -> None:
+    """Goal: a refusal is told as one, nothing is lost, and it heals. Method: a server without mkdir; then a folder."""
+    server = Sshd(tmp_path / "sshd")
+    config = tmp_path / "sshd" / "sshd_config"
+    config.write_text(config.read_text().replace("ForceCommand internal-sftp", "ForceCommand internal-sftp -P mkdir"))
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    try:
+        await server.start()
+        async with bench_at(tmp_path, inbox, sftp_location(server)) as bench:
+            rename(bench, NameRule(action="template", template="sub/{name}"))
+            bench.give("a")
+            with pytest.raises(Denied, match="make folder"):
+                await bench.run()
+            assert bench.temps() == []
+            assert len(bench.left()) == 1
+            (inbox / "sub").mkdir()
+            await bench.run(8, sweep=True)
+            assert tree(inbox) == {"sub/a": b"content"}
+            bench.check_settled()
+    finally:
+        server.kill()
