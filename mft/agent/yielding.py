@@ -172,7 +172,7 @@ class Yielding:
                         tasks.create_task(self._look_back(group, led), name=f"prefer-back:{group}")
 
     def _is_to_blame(self, outcome: Outcome) -> bool:
-        """Say whether the error may come from the way there. A missing folder may be storage that is not mounted here."""
+        """Say whether the way there may be to blame. A missing folder may be storage that is not mounted here."""
         location = self._config.value.locations.get(outcome.location)
         is_missing = outcome.error_class == "configuration" and isinstance(location, LocalLocationSpec)
         return is_missing or outcome.error_class in _BLAMED

@@ -23,7 +23,7 @@ from mft.etcd.records import KeyValue
 
 _AGAIN_S = 10.0
 """How long a transfer is left to the group that took it. Nodes learn of a config within that time. Where they are meant
-to differ for longer (`apply --first`), it goes to and fro: slow, but each file is still delivered once."""
+to differ for longer (a staged version), it goes to and fro: slow, but each file is still delivered once."""
 
 
 class Owners:
