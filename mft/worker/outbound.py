@@ -131,7 +131,7 @@ class OutboundWorker:
         self._channel = channel
         self._node, self._version = "", 0
         self._config: Latest[Config] = Latest(Config())
-        self._pool = RemotePool(self._emit)
+        self._pool = RemotePool(partial(self._emit_of, {}))
         self._limits = Limits()
         self._runs: dict[int, tuple[asyncio.Task[None], FrameJournal, Run, Permit]] = {}
         self._stability: dict[str, Stability] = {}
@@ -235,7 +235,7 @@ class OutboundWorker:
         )
 
     async def _pass(self, order: Run, journal: FrameJournal, permit: Permit, tally: Tally) -> None:
-        config = self._config.value
+        config, version = self._config.value, self._version
         spec = config.transfers.get(order.transfer)
         if spec is None:
             raise NotFound(f"transfer {order.transfer} is not in the config of this instance any more")
@@ -254,10 +254,10 @@ class OutboundWorker:
             term=Term(order.incarnation, order.create_revision),
             run=order.run,
             node=self._node,
-            version=self._version,
+            version=version,
             permit=permit,
             journal=journal,
-            emit=self._emit,
+            emit=partial(self._emit_of, {"version": version, "attempt": f"{order.create_revision}.{order.run}"}),
             ledger=order.ledger,
             archive=archive,
             memory=self._memories.setdefault(order.transfer, Memory()),
@@ -289,6 +289,10 @@ class OutboundWorker:
 
     def _emit(self, event: int, fields: dict[str, Any]) -> None:
         self._send(Emit(event=event, fields=fields, at=time.time()))
+
+    def _emit_of(self, run: dict[str, Any], event: int, fields: dict[str, Any]) -> None:
+        """Tell of an event in a run: also of which config and attempt it is, for whoever asks what became of a file."""
+        self._emit(event, {**fields, **run})
 
     def _send(self, frame: Frame) -> None:
         self._channel.send(frame)
