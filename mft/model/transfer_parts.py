@@ -62,13 +62,15 @@ class ArchiveSpec(Spec, frozen=True, kw_only=True):
 class BatchSpec(Spec, frozen=True, kw_only=True):
     """`[transfers.ID.batch]`: files that belong together.
 
-    None of a batch gets its final name before all stand at the partner; if one fails, all wait.
+    None of a batch gets its final name before all stand at the partner; if one fails, all wait, also while one is in
+    quarantine or uncertain. What is there when a batch is complete belongs to it, the oldest files first.
     """
 
     interval_s: SecondsOrNone = 0.0
     """Seconds for which no file may have come or changed before what is there makes a batch; 0: at once."""
     marker: str = ""
-    """Expression of the file whose presence says that the batch is complete. It is delivered last; empty: none."""
+    """Expression of the file whose presence says that the batch is complete. It is delivered last, whether
+    `source_filter` means it or not; empty: none."""
     files_max: Annotated[int, Meta(ge=1, le=10_000)] = 10_000
     """More files than this are more than one batch."""
 
@@ -79,7 +81,8 @@ class ExpectSpec(Spec, frozen=True, kw_only=True):
     files_min: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
     """Files that must have been delivered in each period."""
     within_s: Seconds = 86400.0
-    """Length of a period; they follow each other without a gap, from midnight of `time_zone`."""
+    """Length of a period; they follow each other without a gap, from midnight of `time_zone`. Up to a day: each day is
+    divided anew. Longer: so many whole days, counted from a Monday."""
     time_zone: str = "UTC"
     """IANA name, for example `Europe/Berlin`."""
 

@@ -38,10 +38,11 @@ class TransferSpec(Spec, frozen=True, kw_only=True):
     source_path: str
     source_filter: str = "*"
     """Which files. A glob (`*.csv`, several with `|` between them), with a slash in it on the path under the source
-    folder, else on the name; `!` before it: all but these. `m/…/` a regular expression that is looked for in the path,
-    `m/…/i` without regard to case, `e/…/` all but what it finds. Hidden files (leading dot) are never taken."""
+    folder, else on the name; `*` stays within a folder, `**/` stands for any folders, or none. `!` before it: all but
+    these. `m/…/` a regular expression that is looked for in the path, `m/…/i` without regard to case, `e/…/` all but
+    what it finds. Hidden files (leading dot) are never taken."""
     recursive: bool = False
-    """Look into folders as well; their paths are kept at the destination."""
+    """Look into folders as well, up to 64 deep, but into no hidden ones; their paths are kept at the destination."""
     source_age_min_s: SecondsOrNone = 0.0
     """Leave files that are younger; 0: none is too young."""
     source_age_max_s: SecondsOrNone = 0.0
@@ -68,7 +69,8 @@ class TransferSpec(Spec, frozen=True, kw_only=True):
     """Remove each source once it is delivered. Off: sources are kept, and a ledger remembers which ones, as they were
     (size, time, on local storage the inode), are delivered; a changed one is delivered again."""
     delete_empty_folders_s: SecondsOrNone = 0.0
-    """Remove a folder below the source folder once it has been empty for so many seconds; 0: never."""
+    """Remove a folder below the source folder once it has been empty for so many seconds; 0: never. With `recursive`
+    only."""
     archive: ArchiveSpec | None = None
     batch: BatchSpec | None = None
     expect: ExpectSpec | None = None

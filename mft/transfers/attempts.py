@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from mft.aio import boottime, give_way, is_only
-from mft.errors import LeadershipLost, MftError, Unavailable
+from mft.errors import Exhausted, LeadershipLost, MftError, Unavailable
 from mft.events import catalogue
 from mft.model.delivery import Record
 from mft.transfers.archive import archive_failed
@@ -18,9 +18,14 @@ from mft.transfers.context import RunContext
 from mft.transfers.delivery import Prepared, prepare, publish
 from mft.transfers.failures import Failure, classify
 from mft.transfers.remotes.base import join
-from mft.transfers.work import Item, Tally, Work
+from mft.transfers.work import Item, LeftOpen, Tally, Work
 
 T = TypeVar("T")
+
+_WAITING_MAX = 1000
+"""Files that have failed and wait; with more, nothing new is taken: it is hardly the files."""
+_ASIDE_MAX = 10_000
+"""Files in quarantine or uncertain: each has a record in etcd, which is no archive."""
 
 
 class Attempts:
@@ -31,11 +36,17 @@ class Attempts:
         self._work = work
         self._tally = tally
         self._trouble: MftError | None = None
+        self._waiting = self._aside = 0
 
     @property
     def takes_new(self) -> bool:
         """Whether new sources may be taken: the run may, and what failed was no more than single files."""
         return self._trouble is None and self._context.permit.takes_new
+
+    def begin(self, left: LeftOpen) -> None:
+        """Take note of what is open already and not tried now."""
+        self._waiting, self._aside = len(left.waiting), len(left.held) + len(left.aside)
+        self._bound()
 
     def check(self) -> None:
         """Raise what kept the pass from doing all that it should, if anything did."""
@@ -98,7 +109,18 @@ class Attempts:
         retries, now, retry = self._context.memory.retries, boottime(), self._context.spec.retry
         attempts = retries.failed(item.key, now, retry, counts=failure.counts, source=item.source)
         self._tally.waits(retries.wait_s(item.key, now, item.source))
+        self._waiting += 1
+        self._bound()
         return failure, attempts
+
+    def _bound(self) -> None:
+        """Take nothing new where so much has failed that it is hardly the files."""
+        if self._aside >= _ASIDE_MAX:
+            message = f"{_ASIDE_MAX} files are in quarantine or uncertain: have them sent again, or remove them"
+            self._trouble = self._trouble or Exhausted(message)
+        elif self._waiting >= _WAITING_MAX:
+            message = f"{_WAITING_MAX} files have failed and wait, so nothing new is taken until some of them arrive"
+            self._trouble = self._trouble or Exhausted(message)
 
     async def _put_aside(self, item: Item, error: MftError, attempts: int) -> None:
         """Put a file into quarantine: journalled first, so that no leader tries it again, then told of.
@@ -112,6 +134,7 @@ class Attempts:
         try:
             await context.journal.put(taken.delivery, record)
             context.memory.retries.forget(item.key)
+            self._waiting, self._aside = self._waiting - 1, self._aside + 1
             fields = {"transfer": context.transfer, "delivery": taken.delivery, "attempts": attempts}
             path = join(context.spec.source_path, taken.name)
             context.emit(catalogue.FILE_QUARANTINED, {**fields, "path": path, "reason": str(error)})

@@ -33,6 +33,7 @@ T = TypeVar("T")
 async def run_batch(context: RunContext, work: Work, attempts: Attempts) -> None:
     """Deliver the batch that is open, or the next one if it is complete. Raises as a pass does."""
     left = await work.left_open()
+    attempts.begin(left)
     items = left.due
     stuck = len(left.all()) - len(items)
     if not _is_whole(context, left):

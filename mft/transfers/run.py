@@ -149,6 +149,7 @@ async def _stream(context: RunContext, work: Work, attempts: Attempts) -> None:
 async def _feed(work: Work, attempts: Attempts, queue: _Queue, count: int) -> None:
     names = _Names()
     left = await work.left_open()
+    attempts.begin(left)
     for item in (*left.waiting, *left.held):
         names.block(item.taken.name)
     for item in left.due:

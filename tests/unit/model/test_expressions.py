@@ -6,6 +6,7 @@ import fnmatch
 import re
 import time
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -123,3 +124,23 @@ def test_mistakes_are_found_when_a_config_is_applied() -> None:
         "transfers.daily.batch.marker",
         "transfers.daily.source_age_max_s",
     ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "paths"),
+    [
+        ({"recursive": True, "destination_path": "in/sent"}, ["destination_path"]),
+        ({"recursive": True, "destination_path": "in"}, ["destination_path"]),
+        ({"recursive": True, "destination_path": "in/.sent"}, []),
+        ({"recursive": True, "destination_path": "input"}, []),
+        ({"recursive": False, "destination_path": "in/sent"}, []),
+        ({"delete_empty_folders_s": 60.0}, ["delete_empty_folders_s"]),
+    ],
+)
+def test_a_transfer_does_not_find_what_it_has_delivered(changes: dict[str, Any], paths: list[str]) -> None:
+    """Goal: no file goes round in circles. Method: destinations inside and outside of the source."""
+    fields = {"source_path": "in", "destination_path": "out", "source_location": "here", "destination_location": "here"}
+    config = Config(
+        locations={"here": LocalLocationSpec(root="/tmp")}, transfers={"daily": TransferSpec(**(fields | changes))}
+    )
+    assert [problem.path for problem in check(config).problems] == [f"transfers.daily.{path}" for path in paths]
