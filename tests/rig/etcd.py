@@ -11,12 +11,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from mft.etcd.endpoints import CallTimes
 from tests.rig.binaries import EtcdVersion, find_etcd
 from tests.rig.processes import ServerProcess
 from tests.rig.waiting import eventually, free_port
 
 READY_LIMIT_S = 60.0
 CALL_LIMIT_S = 40.0
+PATIENT = CallTimes(call_s=60.0, attempt_s=20.0, connect_s=20.0)
+"""For clients of tests that are not about limits: a busy machine is no outage."""
 
 
 @functools.cache

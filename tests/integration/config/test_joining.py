@@ -13,14 +13,14 @@ from mft.cluster.sign import SigningKey, Trust
 from mft.errors import Conflict, Denied, Invalid, NotFound
 from mft.etcd.client import EtcdClient
 from tests.integration.config.controllers import keys_in, management
-from tests.rig.etcd import Etcd
+from tests.rig.etcd import PATIENT, Etcd
 from tests.rig.waiting import eventually
 
 
 async def test_a_node_joins_once_and_never_asks_again(etcd: Etcd, prefix: str, tmp_path: Path) -> None:
     """Goal: keys arrive, sealed. Method: join before the controller comes; then without one."""
     keys, home = Keys(prefix), keys_in(tmp_path / "c", prefix)
-    async with EtcdClient([etcd.endpoint]) as client, asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+    async with EtcdClient([etcd.endpoint], times=PATIENT) as client, asyncio.timeout(60), asyncio.TaskGroup() as tasks:
         joining = tasks.create_task(join(client, keys, "n1", tmp_path / "n1"), name="join")
 
         async def asked() -> bool:
@@ -41,7 +41,7 @@ async def test_another_key_under_the_name_is_refused_until_forgotten(etcd: Etcd,
     """Goal: a name is not stolen. Method: join from a second folder, forget, join again; forget while it runs."""
     keys = Keys(prefix)
     async with (
-        EtcdClient([etcd.endpoint]) as client,
+        EtcdClient([etcd.endpoint], times=PATIENT) as client,
         management(etcd, tmp_path / "c", prefix) as controller,
         asyncio.timeout(60),
         asyncio.TaskGroup() as tasks,
@@ -66,7 +66,7 @@ async def test_with_a_trust_file_only_its_keys_are_believed(etcd: Etcd, prefix: 
     """Goal: a false controller admits nobody. Method: a node that trusts the true key, one that trusts another."""
     keys, home = Keys(prefix), keys_in(tmp_path / "c", prefix)
     async with (
-        EtcdClient([etcd.endpoint]) as client,
+        EtcdClient([etcd.endpoint], times=PATIENT) as client,
         management(etcd, tmp_path / "c", prefix) as controller,
         asyncio.timeout(60),
         asyncio.TaskGroup() as tasks,
@@ -82,7 +82,7 @@ async def test_rubbish_under_join_stops_nobody(etcd: Etcd, prefix: str, tmp_path
     """Goal: anybody may write there. Method: rubbish keys and values, then a good node."""
     keys = Keys(prefix)
     async with (
-        EtcdClient([etcd.endpoint]) as client,
+        EtcdClient([etcd.endpoint], times=PATIENT) as client,
         management(etcd, tmp_path / "c", prefix) as controller,
         asyncio.timeout(60),
         asyncio.TaskGroup() as tasks,

@@ -18,7 +18,7 @@ from mft.errors import Conflict, Invalid, MftError, NotFound
 from mft.etcd.client import EtcdClient
 from mft.model.document import to_toml
 from tests.integration.config.controllers import keys_in, management
-from tests.rig.etcd import Etcd, run_etcd
+from tests.rig.etcd import PATIENT, Etcd, run_etcd
 from tests.rig.waiting import on_this_machine
 from tests.unit.model.samples import GOOD
 
@@ -31,7 +31,7 @@ async def names_under(etcd: Etcd, key: str) -> set[str]:
 async def everything_in(etcd: Etcd, cluster: str) -> bytes:
     """Return all that etcd holds of the cluster, chunks inflated."""
     keys = Keys(cluster)
-    async with EtcdClient([etcd.endpoint]) as client:
+    async with EtcdClient([etcd.endpoint], times=PATIENT) as client:
         found = (await client.kv.get_prefix(keys.prefix)).kvs
     return b"\n".join(zlib.decompress(kv.value) if kv.key.startswith(keys.chunks) else kv.value for kv in found)
 
@@ -194,7 +194,10 @@ async def test_a_second_controller_copies_what_the_first_published(etcd: Etcd, p
 async def test_what_is_forged_in_etcd_is_not_believed(etcd: Etcd, prefix: str, tmp_path: Path) -> None:
     """Goal: write access to etcd publishes nothing. Method: rename a manifest, damage a chunk, read as a node."""
     keys = Keys(prefix)
-    async with management(etcd, tmp_path / "c", prefix) as controller, EtcdClient([etcd.endpoint]) as client:
+    async with (
+        management(etcd, tmp_path / "c", prefix) as controller,
+        EtcdClient([etcd.endpoint], times=PATIENT) as client,
+    ):
         await controller.operations.apply(GOOD, author="ann")
         store = controller.operations._store
         first = (await client.kv.get(keys.version(1))).value

@@ -20,7 +20,7 @@ from mft.model.locations import LocalLocationSpec
 from mft.model.transfers import TransferSpec
 from mft.transfers.dispatcher import Commit, Dispatcher
 from mft.transfers.steering import Ending, TransferStatus
-from tests.rig.etcd import Etcd
+from tests.rig.etcd import PATIENT, Etcd
 from tests.rig.waiting import eventually
 
 TTL_S = 20
@@ -153,7 +153,7 @@ def spec(**fields: Any) -> TransferSpec:
 @pytest.fixture
 async def field(etcd: Etcd, prefix: str) -> AsyncIterator[Field]:
     """Give a fresh cluster."""
-    async with EtcdClient([etcd.endpoint]) as client:
+    async with EtcdClient([etcd.endpoint], times=PATIENT) as client:
         keys = Keys(prefix)
         await client.kv.put(keys.incarnation, b"life")
         yield Field(client, keys, etcd.endpoint)

@@ -15,13 +15,13 @@ from mft.etcd.errors import Compacted, OutcomeUnknown
 from mft.etcd.kv import PAGE_KEYS
 from mft.etcd.ops import Delete, DeletePrefix, Get, GetPrefix, Put, create_revision, lease, mod_revision, value, version
 from mft.etcd.servers import Fitness, judge_version
-from tests.rig.etcd import Etcd
+from tests.rig.etcd import PATIENT, Etcd
 from tests.rig.waiting import eventually, free_port
 
 
 @pytest.fixture
 async def client(etcd: Etcd) -> AsyncIterator[EtcdClient]:
-    async with EtcdClient([etcd.endpoint]) as client:
+    async with EtcdClient([etcd.endpoint], times=PATIENT) as client:
         yield client
 
 

@@ -103,7 +103,8 @@ async def test_keeper_gives_up_in_time_and_takes_a_new_lease(own_etcd: Etcd) -> 
         finally:
             own_etcd.resume()
         late_s = on_this_machine(0.5)
-        lost_at_s = next(at_s for at_s, state in states if "could not be renewed in time" in state.why)
+        # Not renewed in time; or, on a busy machine, given up even before that.
+        lost_at_s, _ = next(lost for lost in states if "renewed in time" in lost[1].why or "stood still" in lost[1].why)
         assert lost_at_s < max(state.deadline_s for _, state in states if state.lease_id == before.lease_id) + late_s
         after = await lease_held(keeper)
         assert after.lease_id != before.lease_id

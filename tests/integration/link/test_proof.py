@@ -32,7 +32,7 @@ from mft.events.spool import Spool
 from mft.events.uplink import Peer, Uplink
 from mft.pb.link.v1 import link_pb2 as pb
 from tests.integration.config.controllers import keys_in, management
-from tests.rig.etcd import Etcd
+from tests.rig.etcd import PATIENT, Etcd
 from tests.rig.waiting import eventually
 
 LIMIT_S = 40.0
@@ -50,7 +50,7 @@ class Running(NamedTuple):
 @pytest.fixture
 async def running(etcd: Etcd, prefix: str, tmp_path: Path) -> AsyncIterator[Running]:
     """Run a controller's admissions and its link server."""
-    async with management(etcd, tmp_path / "c", prefix) as parts, EtcdClient([etcd.endpoint]) as client:
+    async with management(etcd, tmp_path / "c", prefix) as parts, EtcdClient([etcd.endpoint], times=PATIENT) as client:
         running = Running(keys_in(tmp_path / "c", prefix), parts, client, Keys(prefix))
         async with serving(parts, running, "ctl"):
             yield running

@@ -18,7 +18,7 @@ from mft.etcd.client import EtcdClient
 from mft.model.delivery import Kept, LedgerEntry, Record, State, Term
 from mft.transfers.journal import RECORDS_PER_TXN_MAX, Journal
 from mft.transfers.record_file import Committed, Note
-from tests.rig.etcd import Etcd, run_etcd
+from tests.rig.etcd import PATIENT, Etcd, run_etcd
 from tests.rig.waiting import eventually
 
 
@@ -48,7 +48,7 @@ class Desk:
 
 @asynccontextmanager
 async def desk_at(etcd: Etcd, cluster: str) -> AsyncIterator[Desk]:
-    async with EtcdClient([etcd.endpoint]) as client:
+    async with EtcdClient([etcd.endpoint], times=PATIENT) as client:
         yield Desk(client, Keys(cluster))
 
 

@@ -15,7 +15,7 @@ from mft.etcd.client import EtcdClient
 from mft.etcd.ops import Put
 from mft.model.delivery import Record, Term
 from mft.transfers.journal import Journal
-from tests.rig.etcd import Etcd
+from tests.rig.etcd import PATIENT, Etcd
 
 
 class Offices:
@@ -48,7 +48,7 @@ class Offices:
 @pytest.fixture
 async def offices(etcd: Etcd, prefix: str) -> AsyncIterator[Offices]:
     """Give leaders of a fresh cluster."""
-    async with EtcdClient([etcd.endpoint]) as client, AsyncExitStack() as stack:
+    async with EtcdClient([etcd.endpoint], times=PATIENT) as client, AsyncExitStack() as stack:
         keys = Keys(prefix)
         await client.kv.put(keys.incarnation, b"life")
         yield Offices(client, keys, stack)
