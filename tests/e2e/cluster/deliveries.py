@@ -22,6 +22,20 @@ async def all_came_once(cluster: Cluster, eye: Eye, consumer: Consumer, names: l
     assert sorted(consumer.names) == sorted(names)
 
 
+def were_starved(cluster: Cluster, said: dict[str, int]) -> bool:
+    """Say whether a node gave its lease up because the machine let it stand still: then another rightly leads.
+
+    `said` is what `logged` gave before.
+    """
+    texts = (node.text()[said.get(name, 0) :] for name, node in cluster.nodes.items())
+    return any("stood still" in text or "could not be renewed in time" in text for text in texts)
+
+
+def logged(cluster: Cluster) -> dict[str, int]:
+    """Give how much each node has logged."""
+    return {name: len(node.text()) for name, node in cluster.nodes.items()}
+
+
 def numbered(prefix: str, count: int) -> list[str]:
     return [f"{prefix}-{number:03d}.dat" for number in range(count)]
 
