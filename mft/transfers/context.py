@@ -16,6 +16,7 @@ from mft.model.locations import LocationSpec, SshLocationSpec
 from mft.model.transfers import TransferSpec
 from mft.transfers.memory import Memory
 from mft.transfers.remotes.base import Remote, join
+from mft.transfers.targets import Targets
 
 Emit = Callable[[int, dict[str, Any]], None]
 
@@ -104,6 +105,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True):
     """All transfers in the config: what stands in `.mft/` for another is told of. Empty: that is not looked at."""
     folders: set[str] = msgspec.field(default_factory=set)
     """Folders under the destination folder that were seen in this run."""
+    targets: Targets = msgspec.field(default_factory=Targets)
     attempts: itertools.count[int] = msgspec.field(default_factory=itertools.count)
 
     def new_temp(self, delivery: str) -> str:

@@ -77,7 +77,9 @@ async def publish(context: RunContext, taken: Taken, prepared: Prepared) -> None
     """Give a prepared delivery its final name, and do all that follows. Raises as `deliver`."""
     record, is_published = prepared
     if not is_published:
-        record = await _publish(context, taken, record)
+        # Name rules may make one name of two.
+        async with context.targets.hold(record.final_name):
+            record = await _publish(context, taken, record)
     if record.state != "done":
         record = msgspec.structs.replace(record, state="done", names=())
         await context.journal.put(taken.delivery, record)

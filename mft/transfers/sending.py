@@ -8,6 +8,7 @@ its hash before `intent`.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import deque
 from collections.abc import AsyncIterator
@@ -23,6 +24,9 @@ RESUMED_BYTES_MIN = 1024 * 1024
 """Smaller sources are sent anew: two looks and a comparison cost more."""
 _MARKS_MAX, _MARK_BYTES = 64, 1024 * 1024
 """Places remembered, and how far they are apart: more than a remote has under way when it is cut off."""
+
+_HASHED_ASIDE_BYTES_MIN = 128 * 1024
+"""Hashing fewer bytes takes no longer than to have a thread do it."""
 
 
 class Sending:
@@ -56,8 +60,11 @@ class Sending:
         context.permit.check()
         if self._is_marked:
             await self._go_on()
+        begun_at = self.bytes_done
         async with context.source.read(taken.path(context.spec.source_path), self.bytes_done) as pieces:
             await context.destination.write(self.path, self._passed_on(pieces), self.bytes_done)
+        if self.bytes_done in {0, begun_at}:
+            context.progress(taken.delivery, taken.name, self.bytes_done, self.source.size_bytes)
 
     def remember(self) -> None:
         """Keep what was done, for the next attempt. Call only when no `intent` has named this temp file."""
@@ -90,14 +97,23 @@ class Sending:
         self.bytes_done = marks[-1].offset_bytes
         self._digest = marks[-1].sha256.copy()
 
+    def _hash(self, piece: bytes) -> asyncio.Future[None] | None:
+        """Hash a piece; a large one on a thread, while it is sent, and then it is to be waited for."""
+        if len(piece) < _HASHED_ASIDE_BYTES_MIN:
+            self._digest.update(piece)
+            return None
+        return asyncio.get_running_loop().run_in_executor(None, self._digest.update, piece)
+
     async def _passed_on(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Pass the content on, as long as the term lasts: hash it, keep to the pace, tell of the progress."""
         context, name, size_bytes = self._context, self._taken.name, self.source.size_bytes
         async for piece in pieces:
             await context.throttle(len(piece))
             context.permit.check()
-            self._digest.update(piece)
+            hashing = self._hash(piece)
             yield piece
+            if hashing is not None:
+                await hashing
             self.bytes_done += len(piece)
             last = self._marks[-1].offset_bytes if self._marks else 0
             if self._is_marked and self.bytes_done - last >= _MARK_BYTES:

@@ -9,7 +9,7 @@ import pytest
 
 from mft.errors import LeadershipLost, MftError
 from mft.events import catalogue
-from mft.model.transfer_parts import OverwriteRule, RetrySpec
+from mft.model.transfer_parts import NameRule, OverwriteRule, RetrySpec
 from mft.transfers.naming import stamped
 from tests.integration.transfers.conftest import Bench
 from tests.integration.transfers.files import reasons, told, tree
@@ -227,6 +227,23 @@ async def test_timestamp_to_existing_file(bench: Bench, moment: str) -> None:
     assert tree(bench.inbox) == {"a.csv": b"content", stamped("a.csv", 1_700_000_000): b"THERE"}
     assert told(bench, catalogue.DESTINATION_RENAMED) == 1
     bench.check_settled()
+
+
+@pytest.mark.parametrize(
+    ("name", "stand", "failed"),
+    [("fail", 1, 7), ("skip", 1, 0), ("timestamp-to-new-file", 8, 0), ("timestamp-always", 8, 0)],
+)
+async def test_many_that_become_one_name(bench: Bench, name: OverwriteRule, stand: int, failed: int) -> None:
+    """Goal: of our own files none replaces another either. Method: eight at a time, all with one name."""
+    rule(bench, name)
+    same = NameRule(action="fixed-path", template="same.csv")
+    bench.spec = msgspec.structs.replace(bench.spec, parallel_files=8, names=(same,))
+    for number in range(8):
+        bench.give(f"f{number}", str(number).encode())
+    tally = await bench.run()
+    assert len(tree(bench.inbox)) == stand
+    assert tally.failed == failed
+    assert bench.temps() == []
 
 
 async def test_a_folder_in_the_way(bench: Bench) -> None:
