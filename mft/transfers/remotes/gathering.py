@@ -1,13 +1,17 @@
-"""A TCP connection that sends what was written within one turn of the loop as one piece.
+"""A TCP connection that sends what was written within one turn of the loop as one piece, and gives on little at a time.
 
 The SSH library writes each packet by itself and puts an empty one before it, and each would be a system call and a TCP
-segment of its own. For small files, that is most of their cost.
+segment of its own. For small files, that is most of their cost. And for each packet that it takes out of what came, it
+copies all the rest: of large files, that is most of theirs.
 """
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any, cast
+
+_GIVEN_BYTES_MAX = 33 * 1024
+"""About one of the packets that most servers send."""
 
 
 class GatheringTransport(asyncio.Transport):
@@ -70,7 +74,11 @@ class Gathering(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass on what came."""
-        self.protocol.data_received(data)
+        if len(data) <= _GIVEN_BYTES_MAX:
+            self.protocol.data_received(data)
+            return
+        for start in range(0, len(data), _GIVEN_BYTES_MAX):
+            self.protocol.data_received(data[start : start + _GIVEN_BYTES_MAX])
 
     def eof_received(self) -> bool | None:
         """Pass on that nothing more will come."""

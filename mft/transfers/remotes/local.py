@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 from mft.errors import Denied, Exhausted, MftError, NotFound, Unavailable
 from mft.model.locations import LocalLocationSpec
 from mft.transfers.remotes.base import CHUNK_BYTES, Entry, join, shown
-from mft.transfers.remotes.visits import Visits
+from mft.transfers.remotes.visits import Visits, outlasting
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -103,9 +103,15 @@ class LocalRemote:
     async def read(self, path: str, offset: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open the file and give its content, piece by piece. Only a file: a pipe could wait for ever."""
         descriptor, first = await self._acquire("open", path, partial(_open_to_read, offset=offset))
+        reads: list[asyncio.Future[bytes]] = []
         try:
-            yield self._pieces(descriptor, first, path)
+            yield self._pieces(descriptor, first, path, reads)
         finally:
+            if running := [read for read in reads if not read.done()]:
+                await asyncio.wait(running)
+            for read in reads:
+                if not read.cancelled():
+                    read.exception()  # Looked at: the content may have been given up before.
             os.close(descriptor)
 
     async def write(self, path: str, content: AsyncIterator[bytes], offset: int = 0) -> int:
@@ -166,14 +172,19 @@ class LocalRemote:
                 raise
         return opened[0]
 
-    async def _pieces(self, descriptor: int, first: bytes, path: str) -> AsyncIterator[bytes]:
+    async def _pieces(
+        self, descriptor: int, first: bytes, path: str, reads: list[asyncio.Future[bytes]]
+    ) -> AsyncIterator[bytes]:
+        """Yield piece after piece; while one is worked on, the next is read. `reads` has the newest such read."""
         piece = first
-        while piece:
+        while len(piece) == CHUNK_BYTES:
+            read = self._threads.begin(_read_whole, descriptor)
+            reads[:] = (read,)
             yield piece
-            if len(piece) < CHUNK_BYTES:
-                return  # A piece that is not full was cut by the end of the file.
             with _translated("read", path):
-                piece = await self._run_alone(_read_whole, descriptor)
+                piece = await self._visit(outlasting(read))
+        if piece:
+            yield piece  # One that is not full was cut by the end of the file.
 
     def _real(self, path: str) -> str:
         return join(self._root, path)

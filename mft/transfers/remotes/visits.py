@@ -48,14 +48,18 @@ class Visits:
         future: asyncio.Future[T] = loop.create_future()
         self._calls.append((partial(call, *args, **kwargs), future))
         self._send_soon(loop)
-        return await _outlasting(future)
+        return await outlasting(future)
 
     async def run_alone(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what a call returns that may take long: a visit of its own."""
+        return await outlasting(self.begin(call, *args, **kwargs))
+
+    def begin(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        """Begin a call that may take long. The future is not to be cancelled, but waited for with `outlasting`."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._submit(loop, [(partial(call, *args, **kwargs), future)], counts=False)
-        return await _outlasting(future)
+        return future
 
     def close(self) -> None:
         """Take no further call and do not wait for those that hang. Those that have not begun are cancelled."""
@@ -117,7 +121,7 @@ class Visits:
                 future.set_exception(error)
 
 
-async def _outlasting(future: asyncio.Future[T]) -> T:
+async def outlasting(future: asyncio.Future[T]) -> T:
     """Wait for a call. Cancelled, wait for its end all the same."""
     try:
         return await asyncio.shield(future)
