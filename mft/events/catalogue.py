@@ -44,20 +44,17 @@ FILE_DELIVERED = 60012
 FILE_QUARANTINED = 60013
 BATCH_FAILED_WILL_RETRY = 60016
 BATCH_DELIVERED = 60017
-TRANSFER_HAS_BUG = 60018
 TOO_FEW_FILES = 60019
 SCHEDULE_SET = 60020
 SCHEDULE_STARTED = 60022
 SCHEDULE_LATE = 60023
 FILE_ARCHIVED = 60025
 FILE_NOT_ARCHIVED = 60026
-DESTINATION_REPLACED = 60029
 DESTINATION_KEPT = 60030
 DESTINATION_RENAMED = 60031
 TRANSFER_BEGUN = 60039
 TRANSFER_ENDED = 60040
 PARTNER_PAUSED = 60070
-FILE_SKIPPED = 60075
 TRANSFER_CANCELLED = 60078
 SOURCE_VANISHED = 60080
 PARTNER_RESUMED = 60082
@@ -210,12 +207,6 @@ CATALOGUE: Mapping[int, Entry] = {
     BATCH_DELIVERED: Entry(
         "batch-delivered", "info", "transfer", "Transfer {transfer}: a batch of {files} files is delivered."
     ),
-    TRANSFER_HAS_BUG: Entry(
-        "transfer-has-bug",
-        "critical",
-        "transfer",
-        "Transfer {transfer}: internal error, the pass is made again: {reason}",
-    ),
     TOO_FEW_FILES: Entry(
         "too-few-files",
         "error",
@@ -237,9 +228,6 @@ CATALOGUE: Mapping[int, Entry] = {
     FILE_NOT_ARCHIVED: Entry(
         "file-not-archived", "error", "transfer", "Transfer {transfer}: {path} could not be archived: {reason}"
     ),
-    DESTINATION_REPLACED: Entry(
-        "destination-replaced", "info", "transfer", "Transfer {transfer}: {destination} was there and is replaced."
-    ),
     DESTINATION_KEPT: Entry(
         "destination-kept",
         "warning",
@@ -254,7 +242,6 @@ CATALOGUE: Mapping[int, Entry] = {
     ),
     TRANSFER_BEGUN: Entry("transfer-begun", "info", "transfer", "Transfer {transfer} is made here now."),
     TRANSFER_ENDED: Entry("transfer-ended", "info", "transfer", "Transfer {transfer} is not made here any more."),
-    FILE_SKIPPED: Entry("file-skipped", "info", "transfer", "Transfer {transfer}: {path} is left out: {reason}"),
     TRANSFER_CANCELLED: Entry(
         "transfer-cancelled", "warning", "transfer", "Transfer {transfer}: what was going on is cancelled by {by}."
     ),

@@ -113,6 +113,7 @@ class Passes:
         if self._work is None or self._work.done():
             raise Conflict(f"transfer {self._id} makes no pass now")
         self._work.cancel()
+        self._lead.emit(catalogue.TRANSFER_CANCELLED, {"transfer": self._id, "by": "an operator"})
 
     def look(self) -> None:
         """Look soon: something may have come."""

@@ -80,6 +80,7 @@ async def test_run_now_and_cancel(field: Field) -> None:
     assert status.next_pass_at is not None
     assert 3500 < status.next_pass_at - status.last_pass_at < 3700
     assert [fields["by"] for fields in field.told(catalogue.RUN_REQUESTED)] == ["bob, at noon", "an operator"]
+    assert len(field.told(catalogue.TRANSFER_CANCELLED)) == 1
 
 
 async def test_what_is_asked_for_during_a_pass_makes_another(field: Field) -> None:
