@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, NoReturn
@@ -22,6 +23,7 @@ from mft.pb.link.v1 import link_pb2 as pb
 from mft.pb.link.v1 import link_pb2_grpc as pb_grpc
 
 ANSWER_S_MAX = 15.0
+STILL_S = 2.0
 PROVE_S_MAX = 10.0
 UNPROVEN_MAX = 200
 """Streams that have not proven themselves yet; more are turned away at once."""
@@ -262,12 +264,16 @@ def _arrived(event: pb.Event) -> Arrived:
 
 
 async def progress_of(links: Links, every_s: float) -> AsyncGenerator[dict[str, pb.Progress], None]:
-    """Yield what all agents have under way, whenever it changed, at most so often. Shape: instance → its runs."""
-    told: dict[str, bytes] | None = None
+    """Yield what all agents have under way, whenever it changed, at most so often. Shape: instance → its runs.
+
+    While there are runs also without a change, now and then: that nothing moves is to be seen as well.
+    """
+    told, told_at = None, 0.0
     async with links.watching(), aclosing(links.changed.follow(every_s=every_s)) as turns:
         async for _ in turns:
             now = {session.name: session.progress.value for session in links.sessions}
             seen = {name: progress.SerializeToString(deterministic=True) for name, progress in now.items()}
-            if seen != told:
-                told = seen
+            is_still = any(progress.runs for progress in now.values()) and time.monotonic() - told_at >= STILL_S
+            if seen != told or is_still:
+                told, told_at = seen, time.monotonic()
                 yield now
