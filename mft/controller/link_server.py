@@ -42,6 +42,8 @@ _OPTIONS: Final = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    # An agent that stood still sends what it owes at once: that is no attack ("Too many pings"), and agents are known.
+    ("grpc.http2.max_ping_strikes", 0),
 )
 
 
