@@ -121,7 +121,7 @@ class _Names:
 
     def _leave(self, name: str, own: asyncio.Future[bool]) -> None:
         """Forget one that has arrived; one that failed stays, and holds back the later ones for this pass."""
-        if own.result() and self._last.get(name) is own:
+        if not own.cancelled() and own.result() and self._last.get(name) is own:
             del self._last[name]
 
 
@@ -174,7 +174,9 @@ async def _deliver_all(work: Work, attempts: Attempts, queue: _Queue) -> None:
                 item = await _begun(work, attempts, queued.item)
                 arrived = item is not None and await attempts.deliver(item)
         finally:
-            queued.arrived.set_result(arrived)
+            # It is cancelled with whoever waits for it, where the whole pass ends.
+            if not queued.arrived.done():
+                queued.arrived.set_result(arrived)
 
 
 async def _begun(work: Work, attempts: Attempts, item: Item | Entry) -> Item | None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import Any
 
 import msgspec
 import pytest
 
-from mft.errors import Exhausted, MftError, NotFound
+from mft.errors import Exhausted, MftError, NotFound, Unavailable
 from mft.events import catalogue
 from mft.model.locations import LocalLocationSpec
 from mft.model.transfer_parts import ArchiveSpec, RetrySpec
 from mft.transfers.failures import CHANGED, classify
 from mft.transfers.located import LocatedRemote
 from mft.transfers.remotes.base import Entry
+from mft.transfers.run import run_pass
 from mft.transfers.work import Tally
 from tests.integration.transfers.conftest import Bench
 from tests.rig.disks import small_disk
@@ -192,8 +194,6 @@ async def test_a_closed_destination_is_no_files_fault(bench: Bench) -> None:
         bench.give(f"f{number:02}")
     tally = Tally()
     context = await bench.context()
-    from mft.transfers.run import run_pass
-
     with pytest.raises(NotFound):
         await run_pass(context, {}, bench.stability, tally, sweep=False)
     assert tally.failure is not None
@@ -229,8 +229,6 @@ async def test_a_source_that_changes_is_not_to_blame(bench: Bench) -> None:
 
     assert isinstance(made.source, LocatedRemote)
     context = msgspec.structs.replace(made, source=Writing(made.source.remote, "source", "source"))
-    from mft.transfers.run import run_pass
-
     tally = Tally()
     await run_pass(context, {}, bench.stability, tally, sweep=False)
     assert (tally.delivered, tally.failed) == (0, 1)
@@ -262,3 +260,23 @@ def test_each_error_is_of_one_class() -> None:
     assert classify(NotFound("no folder"), "pass", locations).kind == "configuration"
     assert classify(MftError("why", code=CHANGED), "file", locations) == ("file", "", False, False)
     assert classify(MftError("why"), "file", locations) == ("file", "", True, False)
+
+
+async def test_an_outage_while_files_of_one_name_wait_for_each_other(bench: Bench) -> None:
+    """Goal: the outage is what is reported. Method: one is on its way, one waits for it, a third meets the outage."""
+    bench.taken("a", b"old" * 1000)
+    bench.taken("a", b"new")
+    bench.taken("b")
+
+    async def stall(size_bytes: int) -> None:
+        if size_bytes > 1000:
+            await asyncio.Event().wait()
+
+    bench.journal.before = lambda _delivery, _state: Unavailable("etcd is away")
+    context = msgspec.structs.replace(await bench.context(), throttle=stall)
+    with pytest.raises(Unavailable, match="etcd is away"):
+        await run_pass(context, {}, bench.stability, Tally(), sweep=False)
+    bench.journal.before = lambda _delivery, _state: None
+    await bench.run(8, sweep=True)
+    assert bench.arrived() == {"a": b"new", "b": b"content"}
+    bench.check_settled()
