@@ -28,6 +28,8 @@ MANUAL = (
     "docs/accounts-and-sftp.md",
     "docs/event-log.md",
     "docs/send-files.md",
+    "docs/fetch-files.md",
+    "docs/schedules.md",
     "docs/watch-transfers.md",
     "docs/roll-back.md",
     "docs/lose-a-machine.md",
