@@ -1,0 +1,136 @@
+"""Requests and answers on one channel, with a server that does what real ones must not."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from typing import Any, cast
+
+import pytest
+
+from mft.transfers.remotes import sftp_wire as wire
+from mft.transfers.remotes.sftp_exchange import Exchange, Lost
+from mft.transfers.remotes.sftp_wire import Garbled, Kind, Refused
+
+VERSION = struct.pack(">IBI", 5, Kind.VERSION, 3)
+
+
+class Wire:
+    """The channel as an exchange sees it: keeps each piece that was written, and whether it was given up."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.is_aborted = False
+
+    def write(self, data: bytes) -> None:
+        """Keep it."""
+        self.pieces.append(data)
+
+    def abort(self) -> None:
+        """Remember that."""
+        self.is_aborted = True
+
+
+async def begun(limit_s: float = 60.0) -> tuple[Exchange, Wire]:
+    """Give an exchange with a server without extensions."""
+    exchange, channel = Exchange(limit_s), Wire()
+    exchange.connection_made(cast(Any, channel))
+    exchange.data_received(VERSION, None)
+    await exchange.begin()
+    await turn()
+    channel.pieces.clear()
+    return exchange, channel
+
+
+def done(number: int, code: int = 0) -> bytes:
+    """Write a status to a request."""
+    body = struct.pack(">I", code) + wire.string(b"words") + wire.string(b"")
+    return wire.head(Kind.STATUS, number, len(body)) + body
+
+
+async def turn() -> None:
+    """Let everything that is due run."""
+    for _ in range(6):
+        await asyncio.sleep(0)
+
+
+async def test_what_is_asked_in_one_turn_leaves_together_and_is_answered_apart() -> None:
+    """Goal: many small requests cost little. Method: three calls, one piece; answers out of order and in fragments."""
+    exchange, channel = await begun()
+    calls = [
+        asyncio.get_running_loop().create_task(exchange.call(Kind.REMOVE, wire.path(name), wire.status))
+        for name in "abc"
+    ]
+    await turn()
+    assert len(channel.pieces) == 1
+    answers = done(3) + done(1, 2) + done(2)
+    for at in range(0, len(answers), 7):
+        exchange.data_received(answers[at : at + 7], None)
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(result) for result in results] == [Refused, type(None), type(None)]
+    assert exchange.unanswered == 0
+    exchange.close()
+
+
+async def test_a_handle_nobody_waits_for_is_closed() -> None:
+    """Goal: nothing stays open at a partner. Method: cancel an open before its answer, and in the same moment."""
+    for is_answered_first in (False, True):
+        exchange, channel = await begun()
+        opening = asyncio.get_running_loop().create_task(exchange.open(Kind.OPEN, wire.opening("x", 1)))
+        await turn()
+        body = wire.string(b"H1")
+        answer = wire.head(Kind.HANDLE, 1, len(body)) + body
+        if is_answered_first:
+            exchange.data_received(answer, None)
+            opening.cancel()
+        else:
+            opening.cancel()
+            await turn()
+            exchange.data_received(answer, None)
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        await turn()
+        assert wire.head(Kind.CLOSE, 2, len(body)) + body in b"".join(channel.pieces)
+        exchange.close()
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [b"\xff\xff\xff\xff\x65\x00\x00\x00\x01", done(99), wire.head(Kind.ATTRS, 1, 2) + b"\x00\x00"],
+    ids=["a huge packet", "an answer to nothing", "attributes cut off"],
+)
+async def test_nonsense_ends_the_channel(nonsense: bytes) -> None:
+    """Goal: a server that cannot be understood is not believed in anything. Method: nonsense, then another call."""
+    exchange, channel = await begun()
+    call = asyncio.get_running_loop().create_task(
+        exchange.call(Kind.LSTAT, wire.path("x"), lambda it: wire.attributes(it, "x"))
+    )
+    await turn()
+    exchange.data_received(nonsense, None)
+    with pytest.raises(Garbled):
+        await call
+    assert channel.is_aborted
+    with pytest.raises(Garbled):
+        await exchange.call(Kind.REMOVE, wire.path("y"), wire.status)
+
+
+async def test_silence_fails_all_that_waits() -> None:
+    """Goal: nothing waits for ever, though no request has a timer. Method: a limit of 50 ms and no answer."""
+    exchange, channel = await begun(limit_s=0.05)
+    results = await asyncio.gather(
+        *(exchange.call(Kind.REMOVE, wire.path(name), wire.status) for name in "ab"), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [TimeoutError, TimeoutError]
+    assert channel.is_aborted
+
+
+async def test_a_lost_connection_fails_all_that_waits() -> None:
+    """Goal: a lost answer is an outage. Method: lose the connection under a call, then call again."""
+    exchange, _ = await begun()
+    call = asyncio.get_running_loop().create_task(exchange.call(Kind.REMOVE, wire.path("x"), wire.status))
+    await turn()
+    exchange.connection_lost(None)
+    with pytest.raises(Lost):
+        await call
+    with pytest.raises(Lost):
+        await exchange.call(Kind.REMOVE, wire.path("x"), wire.status)

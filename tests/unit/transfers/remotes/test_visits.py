@@ -1,0 +1,94 @@
+"""Blocking calls on threads: together where they are quick, side by side where they are slow, never cut off."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from mft.transfers.remotes.visits import Visits
+from tests.rig.waiting import eventually
+
+
+@pytest.fixture
+def visits() -> Iterator[Visits]:
+    made = Visits(8, "test-visits")
+    yield made
+    made.close()
+
+
+async def test_each_caller_gets_its_own_outcome(visits: Visits) -> None:
+    """Goal: calls that share a visit share nothing else. Method: 200 at once, every third fails."""
+
+    def call(number: int) -> int:
+        if number % 3 == 0:
+            raise ValueError(number)
+        return number
+
+    results = await asyncio.gather(*(visits.run(call, number) for number in range(200)), return_exceptions=True)
+    for number, result in enumerate(results):
+        assert (isinstance(result, ValueError) and result.args == (number,)) if number % 3 == 0 else result == number
+
+
+async def test_quick_calls_share_a_thread(visits: Visits) -> None:
+    """Goal: a hundred renames cost no hundred visits. Method: count the threads that were used."""
+    threads = await asyncio.gather(*(visits.run(threading.get_ident) for _ in range(100)))
+    assert len(set(threads)) == 1
+
+
+async def test_slow_calls_are_made_side_by_side(visits: Visits) -> None:
+    """Goal: storage that answers slowly is asked in parallel. Method: calls of 5 ms; soon several run at one time."""
+    running, most = 0, 0
+
+    def slow() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        time.sleep(0.005)
+        running -= 1
+
+    for _ in range(6):
+        await asyncio.gather(*(visits.run(slow) for _ in range(16)))
+    assert most > 2
+
+
+async def test_a_cancelled_call_is_waited_for(visits: Visits) -> None:
+    """Goal: no descriptor is closed under a running call. Method: cancel while the thread is held up."""
+    begun, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def held_up() -> None:
+        begun.set()
+        go_on.wait(30)
+        ended.set()
+
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(visits.run(held_up), name="held-up")
+        await eventually(begun.is_set, what="the call has begun")
+        task.cancel()
+        await asyncio.sleep(0)
+        assert not task.done()
+        go_on.set()
+    assert ended.is_set()
+    assert task.cancelled()
+
+
+async def test_calls_that_have_not_begun_end_with_the_visits(visits: Visits) -> None:
+    """Goal: nobody waits for a thread that never comes. Method: close while calls wait behind one that hangs."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def held_up() -> None:
+        begun.set()
+        go_on.wait(30)
+
+    async with asyncio.TaskGroup() as tasks:
+        first = tasks.create_task(visits.run(held_up), name="first")
+        await eventually(begun.is_set, what="the call has begun")
+        others = asyncio.gather(*(visits.run(int) for _ in range(5)), return_exceptions=True)
+        await asyncio.sleep(0)
+        visits.close()
+        go_on.set()
+        assert all(isinstance(outcome, asyncio.CancelledError) for outcome in await others)
+    assert first.done()
