@@ -74,13 +74,13 @@ class Networks:
         return ["nsenter", f"--net={Path('/run/netns', self._spaces[name])}", "--"]
 
     def cut(self, name: str, service: str) -> None:
-        """Let whatever this namespace sends to the service vanish, on open connections too."""
-        _ip("-netns", self._spaces[name], "route", "replace", "blackhole", self.addresses[service])
+        """Let whatever this namespace sends to the service vanish, on open connections too: it goes to nobody's MAC."""
+        where = ("lladdr", "02:00:00:00:00:01", "nud", "permanent", "dev", "road")
+        _ip("-netns", self._spaces[name], "neighbour", "replace", self.addresses[service], *where)
 
     def mend(self, name: str, service: str) -> None:
         """Open the road again."""
-        _ip("-netns", self._spaces[name], "route", "delete", "blackhole", self.addresses[service])
-        _ip("-netns", self._spaces[name], "route", "replace", self.addresses[service], "dev", "road")
+        _ip("-netns", self._spaces[name], "neighbour", "delete", self.addresses[service], "dev", "road")
 
 
 @contextlib.contextmanager
