@@ -84,7 +84,7 @@ class Remote(Protocol):
 
 def join(*parts: str) -> str:
     """Put path parts together with single slashes; empty parts fall away."""
-    path = "/".join(part.strip("/") if index else part.rstrip("/") for index, part in enumerate(parts) if part)
+    path = "/".join([part.strip("/") if index else part.rstrip("/") for index, part in enumerate(parts) if part])
     return path or "/"
 
 

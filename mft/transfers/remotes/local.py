@@ -7,7 +7,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 from mft.errors import Denied, Exhausted, MftError, NotFound, Unavailable
 from mft.model.locations import LocalLocationSpec
 from mft.transfers.remotes.base import CHUNK_BYTES, Entry, join, shown
-from mft.transfers.remotes.visits import Visits, outlasting
+from mft.transfers.remotes.visits import Visits
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -64,7 +64,7 @@ class LocalRemote:
     async def lstat(self, path: str) -> Entry:
         """Say what stands under this name."""
         with _translated("look at", path):
-            return _entry(Path(path).name, await self._run(os.lstat, self._real(path)))
+            return _entry(path.rpartition("/")[2], await self._run(os.lstat, self._real(path)))
 
     async def rename(self, old: str, new: str) -> None:
         """Rename, replacing what stood there; atomic on one file system."""
@@ -141,16 +141,19 @@ class LocalRemote:
 
     async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a short blocking call in a thread, together with others."""
+        self._check_open()
         return await self._visit(self._threads.run(call, *args, **kwargs))
 
     async def _run_alone(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a blocking call in a thread that may take long."""
+        self._check_open()
         return await self._visit(self._threads.run_alone(call, *args, **kwargs))
 
-    async def _visit(self, visit: Coroutine[Any, Any, T]) -> T:
+    def _check_open(self) -> None:
         if self._is_closed:
-            visit.close()
             raise Unavailable(f"{self._root} was closed")
+
+    async def _visit(self, visit: Awaitable[T]) -> T:
         try:
             return await visit
         except asyncio.CancelledError:
@@ -182,7 +185,7 @@ class LocalRemote:
             reads[:] = (read,)
             yield piece
             with _translated("read", path):
-                piece = await self._visit(outlasting(read))
+                piece = await self._visit(read)
         if piece:
             yield piece  # One that is not full was cut by the end of the file.
 

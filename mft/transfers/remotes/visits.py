@@ -24,7 +24,23 @@ _CALL_S_FIRST = 20e-6
 _WEIGHT = 0.1
 """Of the newest visit in what a call is taken to last."""
 
-_Call = tuple[Callable[[], Any], "asyncio.Future[Any]"]
+
+class Visit(asyncio.Future[T]):
+    """The outcome of a call on a thread. A task that is cancelled waits for it all the same, and ends then.
+
+    A descriptor closed under a running call may be given to another file, which the call would then change.
+    """
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Refuse: the thread cannot be stopped. The task is told at its next step, which is when this is done."""
+        return False
+
+    def give_up(self) -> None:
+        """Cancel a call that was never begun."""
+        super().cancel()
+
+
+_Call = tuple[Callable[[], Any], Visit[Any]]
 _Outcome = tuple[Any, BaseException | None]
 
 
@@ -45,19 +61,19 @@ class Visits:
         Calls of one turn may be made one after the other, or at the same time, in any order.
         """
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
+        future: Visit[T] = Visit(loop=loop)
         self._calls.append((partial(call, *args, **kwargs), future))
         self._send_soon(loop)
-        return await outlasting(future)
+        return await future
 
     async def run_alone(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what a call returns that may take long: a visit of its own."""
-        return await outlasting(self.begin(call, *args, **kwargs))
+        return await self.begin(call, *args, **kwargs)
 
-    def begin(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
-        """Begin a call that may take long. The future is not to be cancelled, but waited for with `outlasting`."""
+    def begin(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Visit[T]:
+        """Begin a call that may take long, to be waited for later."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
+        future: Visit[T] = Visit(loop=loop)
         self._submit(loop, [(partial(call, *args, **kwargs), future)], counts=False)
         return future
 
@@ -121,18 +137,6 @@ class Visits:
                 future.set_exception(error)
 
 
-async def outlasting(future: asyncio.Future[T]) -> T:
-    """Wait for a call. Cancelled, wait for its end all the same."""
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        # A descriptor closed under a running call may be given to another file, which the call would then change.
-        await asyncio.wait([future])
-        if not future.cancelled():
-            future.exception()  # Looked at, so that the loop does not report it as forgotten.
-        raise
-
-
 def _if_cancelled(calls: list[_Call], job: Future[None]) -> None:
     if job.cancelled():  # By `close`, so on the loop's thread.
         _cancel(calls)
@@ -140,4 +144,4 @@ def _if_cancelled(calls: list[_Call], job: Future[None]) -> None:
 
 def _cancel(calls: list[_Call]) -> None:
     for _, future in calls:
-        future.cancel()
+        future.give_up()
