@@ -11,4 +11,5 @@ files.py        files that survive a crash
 joining.py      how a node gets the cluster's keys
 trust_file.py   what a node has pinned
 membership.py   what instances say of themselves
+ranking.py      which candidate of a leader group is better
 """
