@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import secrets
 import shutil
 import signal
@@ -30,6 +31,7 @@ def main() -> int:
     parser.add_argument("--nodes", type=int, default=2)
     parser.add_argument("--etcd", type=int, choices=(1, 3), default=1, help="how many members etcd has")
     parser.add_argument("--names", type=int, default=24, help="names that the producer uses; copy: 0 uses none twice")
+    parser.add_argument("--transfer", type=json.loads, default={}, help="fields of the transfer to set, as JSON")
     parser.add_argument("--kind", action="append", choices=sorted(WEIGHTS), help="only faults of this kind; repeatable")
     parser.add_argument("--limit-s", type=float, default=4200.0, help="how long files and faults may take")
     parser.add_argument("--report", type=Path, default=report.PATH, help="file to which the result is appended")
@@ -45,6 +47,7 @@ def main() -> int:
         nodes=given.nodes,
         names=given.names,
         etcd_members=given.etcd,
+        transfer=given.transfer,
         kinds=tuple(given.kind or kinds_of(given.etcd)),
         limit_s=given.limit_s,
     )

@@ -26,7 +26,7 @@ from tests.rig.processes import ServerProcess, is_alive
 from tests.rig.waiting import eventually
 
 Flow = Literal["move", "copy", "batch"]
-FLOWS: Mapping[Flow, Document] = {
+FLOWS: Mapping[Flow, dict[str, Any]] = {
     "move": {},
     "copy": {"delete_source": False},
     "batch": {"batch": {"marker": MARKER}},
@@ -54,9 +54,11 @@ class Field:
         parallel_files: int = 6,
         kept: int = 0,
         etcd_members: int = 1,
+        fields: Mapping[str, Any] | None = None,
     ) -> None:
-        """`kept`: how many sources stay where they are."""
+        """`kept`: how many sources stay where they are. `fields`: of the transfer, besides those of the flow."""
         self.folder = folder
+        self._fields = FLOWS[flow] | dict(fields or {})
         self._flow = flow
         self._parallel_files = parallel_files
         self._kept = kept
@@ -130,7 +132,7 @@ class Field:
             "connect_timeout_s": 3.0,
             "call_timeout_s": 4.0,
         }
-        document["transfers"][TRANSFER] |= {"parallel_files": self._parallel_files, **FLOWS[self._flow]}
+        document["transfers"][TRANSFER] |= {"parallel_files": self._parallel_files, **self._fields}
         return document
 
     @asynccontextmanager

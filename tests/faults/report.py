@@ -76,6 +76,7 @@ def append(path: Path, options: Options, outcome: Outcome, commit: str) -> None:
         "nodes": options.nodes,
         "etcd": options.etcd_members,
         "names": options.names,
+        "transfer": dict(options.transfer),
         "files": outcome.produced,
         "bytes": outcome.produced_bytes,
         "faults": {kind: states.total() for kind, states in sorted(hits.items())},

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 
@@ -33,6 +34,8 @@ class Options(Struct, frozen=True, kw_only=True):
     names: int = 24
     """Names that the producer uses; of a copy flow 0: none twice."""
     etcd_members: int = 1
+    transfer: Mapping[str, Any] = {}
+    """Fields of the transfer that are set besides what the flow needs."""
     parallel_files: int = 6
     kinds: tuple[str, ...] = kinds_of(1)
     lasts_s_max: float = 9.0
@@ -100,6 +103,7 @@ async def run_trial(folder: Path, options: Options) -> Outcome:
         parallel_files=options.parallel_files,
         kept=(options.names or options.files) if keeps else 0,
         etcd_members=options.etcd_members,
+        fields=options.transfer,
     )
     began = time.monotonic()
     async with field.running():
