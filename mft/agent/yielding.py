@@ -194,7 +194,8 @@ class Yielding:
         after_s = self._spec(group).yield_after_s
         if not after_s or now < led.ask_at:
             return frozenset()
-        return led.troubles.failing(now, after_s) & self._partners(group)
+        failing = led.troubles.failing(now, after_s)
+        return failing & self._partners(group) if failing else failing
 
     def _is_back_due(self, group: str, led: _Led, now: float) -> bool:
         spec = self._spec(group)
