@@ -90,8 +90,9 @@ class Link:
                 wanted = self._controllers(view, trust)
                 self._spool.known(wanted, time.time())
                 for name, (announcement, task) in list(running.items()):
-                    # One whose key has run out may still be there: etcd can be away while the controller is not.
-                    if task.done() or (name in wanted and wanted[name] != announcement):
+                    # One whose key has run out may still be there: what holds is not let go.
+                    is_gone = name not in wanted and name not in self.attached.value
+                    if is_gone or (name in wanted and wanted[name] != announcement):
                         await cancel_and_wait(task)
                         del running[name]
                 for name in sorted(wanted.keys() - running.keys()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import socket
 import time
@@ -24,6 +25,7 @@ from mft.controller.link import Links, LinkService
 from mft.errors import Denied, Invalid, MftError
 from mft.etcd.client import EtcdClient
 from mft.etcd.keeper import LeaseKeeper
+from mft.etcd.ops import Delete, mod_revision
 from mft.pb.link.v1 import link_pb2_grpc as pb_grpc
 
 LINK_PORT: Final = 7444
@@ -135,7 +137,22 @@ class LinkServer:
         return port
 
     async def _announce(self, port: int, certificate: Certificate) -> None:
-        """Keep the announcement in etcd true, until cancelled."""
+        """Keep the announcement in etcd true, until cancelled; then take it back."""
+        try:
+            await self._keep_announced(port, certificate)
+        finally:
+            with contextlib.suppress(MftError, TimeoutError):
+                async with asyncio.timeout(_STOP_S):
+                    await self._withdraw()
+
+    async def _withdraw(self) -> None:
+        """Take the announcement back, so that agents do not look for a controller that has stopped."""
+        key = self._keys.controller(self._name)
+        found = (await self._etcd.kv.get(key)).kv
+        if found is not None and self._boot.encode() in found.value:
+            await self._etcd.kv.txn(when=[mod_revision(key) == found.mod_revision], then=[Delete(key)])
+
+    async def _keep_announced(self, port: int, certificate: Certificate) -> None:
         written: tuple[int, bytes] | None = None
         async with aclosing(self._keeper.state.follow(every_s=_AGAIN_S)) as states:
             async for state in states:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import secrets
 import time
 from collections import deque
@@ -136,7 +137,7 @@ class Spool:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            batch = tuple(self._waiting[n] for n in range(min(len(self._waiting), _BATCH_WRITE_MAX)))
+            batch = tuple(itertools.islice(self._waiting, _BATCH_WRITE_MAX))
             if not batch:
                 continue
             try:

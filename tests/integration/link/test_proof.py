@@ -242,3 +242,5 @@ async def test_every_controller_learns_of_a_delivery(running: Running, etcd: Etc
                 spool.put(delivered("d2"))
                 for store in (first, second):
                     await known(store, "d2")
+                assert await running.etcd.kv.count_prefix(running.keys.controllers) == 2
+        assert await running.etcd.kv.count_prefix(running.keys.controllers) == 1
