@@ -22,7 +22,7 @@ from mft.transfers.commands import run_after, run_before
 from mft.transfers.context import Journal, Permit, RunContext
 from mft.transfers.failures import CHANGED
 from mft.transfers.folders import make_folders
-from mft.transfers.naming import target_of
+from mft.transfers.naming import target_of, unstamped
 from mft.transfers.overwrite import judge, make_way
 from mft.transfers.remotes.base import Entry, join
 from mft.transfers.sending import Sending
@@ -77,8 +77,8 @@ async def publish(context: RunContext, taken: Taken, prepared: Prepared) -> None
     """Give a prepared delivery its final name, and do all that follows. Raises as `deliver`."""
     record, is_published = prepared
     if not is_published:
-        # Name rules may make one name of two.
-        async with context.targets.hold(record.final_name):
+        # Name rules may make one name of two, and then an overwrite rule several of one, which differ in their time.
+        async with context.targets.hold(unstamped(record.final_name)):
             record = await _publish(context, taken, record)
     if record.state != "done":
         record = msgspec.structs.replace(record, state="done", names=())

@@ -15,6 +15,7 @@ from mft.transfers.remotes.base import shown
 
 _PART_BYTES_MAX = 255
 """Bytes of one name on every file system in use."""
+_STAMPED = re.compile(r"-[0-9]{8}T[0-9]{6}\.[0-9]{3}Z(?:-[0-9a-f]{6})?(\.[^./]*)?$")
 _STAMP = re.compile(r"-([0-9]{8}T[0-9]{6})\.[0-9]{3}Z-[0-9a-f]{6}(?:\.[^.]*)?$")
 
 
@@ -49,6 +50,11 @@ def stamped(path: str, at: float, mark: str = "") -> str:
     if 0 < room < len(encoded):
         stem = encoded[:room].decode(errors="ignore")  # What is added must not make a name too long.
     return f"{folder}{slash}{stem}{end}"
+
+
+def unstamped(path: str) -> str:
+    """Take out of a name what `stamped` has put into it; another name stays as it is."""
+    return _STAMPED.sub(r"\1", path)
 
 
 def stamp_of(name: str) -> float | None:

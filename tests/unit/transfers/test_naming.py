@@ -8,7 +8,7 @@ import pytest
 
 from mft.errors import Invalid
 from mft.model.transfer_parts import NameRule
-from mft.transfers.naming import stamp_of, stamped, target_of
+from mft.transfers.naming import stamp_of, stamped, target_of, unstamped
 
 AT = 1_795_383_378.123  # 2026-11-22 21:36:18.123 UTC
 
@@ -111,6 +111,8 @@ def test_a_time_in_a_name() -> None:
         new = stamped(name, AT, "ab12cd")
         assert len(new.encode()) <= 255
         assert stamp_of(new) == int(AT)
+    for name in ("a", "in/a.csv", "a.b.c", ".hidden"):
+        assert unstamped(stamped(name, AT)) == unstamped(stamped(name, AT, "ab12cd")) == unstamped(name) == name
     assert stamp_of("a-20261122T213618.123Z.csv") is None
     assert stamp_of("a-20269922T213618.123Z-ab12cd.csv") is None
     assert stamp_of("a.csv") is None
