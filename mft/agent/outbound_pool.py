@@ -85,6 +85,8 @@ class OutboundPool:
         self._running: dict[int, _Running] = {}
         self._homes: dict[str, int] = {}
         """Affinity → number of the worker that makes its runs."""
+        self._homes_at: Counter[int] = Counter()
+        """Number of a worker → how many affinities it was given."""
         self._configure: Configure | None = None
         self._commits: asyncio.Queue[tuple[_Running, Commit]] = asyncio.Queue()
         self._probes: dict[int, tuple[Worker, asyncio.Future[tuple[str, ...]]]] = {}
@@ -207,7 +209,9 @@ class OutboundPool:
             home = await self._least_busy()
             if len(self._homes) >= _HOMES_MAX:
                 self._homes.clear()
+                self._homes_at.clear()
             self._homes[affinity] = home.number
+            self._homes_at[home.number] += 1
         return home
 
     async def _least_busy(self) -> Worker:
@@ -215,8 +219,7 @@ class OutboundPool:
             if present:
                 break
         busy = Counter(running.worker.number for running in self._running.values())
-        homes = Counter(self._homes.values())
-        return min(self._workers.values(), key=lambda worker: (busy[worker.number], homes[worker.number]))
+        return min(self._workers.values(), key=lambda worker: (busy[worker.number], self._homes_at[worker.number]))
 
     async def _end(self, running: _Running) -> None:
         """Cancel a run and wait for the acknowledgement; a worker that gives none in time is killed."""
