@@ -36,7 +36,7 @@ class Timetable(NamedTuple):
     windows: Windows
     polls: bool
     mark: str
-    """Differs where times differ: what was missed under other times was not missed under these."""
+    """Differs where times of `cron` do: what was missed under others was not missed under these. Empty without."""
 
     def is_open(self, now: float) -> bool:
         """Say whether something may begin."""
@@ -93,8 +93,11 @@ def timetable_of(start: StartSpec, calendars: Mapping[str, CalendarSpec]) -> Tim
     for expression in start.cron:
         if problem := cron_problem(expression):
             raise Invalid(f"its `start` cannot be read: {problem}")
-    told = msgspec.json.encode([start.cron, start.windows, start.time_zone, days])
-    return Timetable(start.cron, zone, windows, polls, hashlib.sha256(told).hexdigest()[:12])
+    mark = ""
+    if start.cron:
+        told = msgspec.json.encode([start.cron, start.windows, start.time_zone, days])
+        mark = hashlib.sha256(told).hexdigest()[:12]
+    return Timetable(start.cron, zone, windows, polls, mark)
 
 
 def _moment(seconds: float) -> datetime:

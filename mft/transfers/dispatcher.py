@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Set
+import random
+from collections.abc import Callable, Coroutine, Mapping, Sequence, Set
 from typing import Any
 
 import structlog
@@ -35,6 +36,7 @@ __all__ = ["Commit", "Dispatcher", "MakePass", "PassResult", "groups_of"]
 PASSES_MAX = 256
 """Passes of one leader group at one time. More would only wait for each other in the workers: each has its listing, its
 files on their way and its connections in memory."""
+_BEGUN_AT_ONCE = 32
 _REMIND_EVERY_S = 60.0
 
 
@@ -68,6 +70,8 @@ class Dispatcher:
         """Transfer → its passes; only while this instance leads."""
         self._folders: Latest[Folders] = Latest({})
         """Those from which a notification is wanted."""
+        self._after: Mapping[str, Sequence[str]] = {}
+        """Transfer → those that come after it."""
         self._log = structlog.get_logger().bind(leader_group=group)
 
     # ---- steering
@@ -169,7 +173,7 @@ class Dispatcher:
         await self._load(journal, slots)
         async with self._etcd.watch(self._keys.steers) as watch, asyncio.TaskGroup() as tasks:
             # Listed after the leader's key was made: a pause that was asked for before this term holds from its begin.
-            pauses = self._pauses(await watch.listed())
+            await watch.listed()
 
             def spawn(work: Coroutine[Any, Any, Outcome], *, name: str) -> asyncio.Task[Outcome]:
                 return tasks.create_task(work, name=name)
@@ -185,6 +189,7 @@ class Dispatcher:
                 config=self._config,
                 make_pass=self._make_pass,
                 emit=self._emit,
+                rng=random.Random(),
                 delivered=self._delivered,
                 spawn=spawn,
             )
@@ -195,14 +200,12 @@ class Dispatcher:
                 tasks.create_task(
                     Notifier(self._folders, self._came, self._not_notified).run(), name=f"notify:{self._group}"
                 )
-                await self._follow_config(lead, pauses, watch, tasks)
+                await self._follow_config(lead, watch, tasks)
             finally:
                 self._lead_now = None
                 self._passes = {}
 
-    async def _follow_config(
-        self, lead: Lead, pauses: Mapping[str, Steer], watch: Watch, tasks: asyncio.TaskGroup
-    ) -> None:
+    async def _follow_config(self, lead: Lead, watch: Watch, tasks: asyncio.TaskGroup) -> None:
         """Keep one task for each transfer of the group, as the config says now."""
         running: dict[str, asyncio.Task[None]] = {}
         before = Config()
@@ -223,13 +226,27 @@ class Dispatcher:
                 await self._load(lead.journal, lead.slots, new)
                 for id in sorted(new):
                     self._emit(catalogue.TRANSFER_BEGUN, {"transfer": id})
-            if watch.view is not None:
-                pauses = self._pauses(watch.view)
-            for id in sorted(new):
-                passes = self._passes[id] = Passes(id, lead, pauses.get(id))
-                running[id] = tasks.create_task(passes.run(), name=f"transfer:{id}")
+            await self._begin(sorted(new), lead, watch, tasks, running)
             before = config
             self._folders.set(_folders_of(config, wanted))
+            self._after = _followers_of(config)
+
+    async def _begin(
+        self,
+        new: Sequence[str],
+        lead: Lead,
+        watch: Watch,
+        tasks: asyncio.TaskGroup,
+        running: dict[str, asyncio.Task[None]],
+    ) -> None:
+        """Begin the passes of these transfers, some at a time: ten thousand at once would hold up the lease."""
+        for some in (new[at : at + _BEGUN_AT_ONCE] for at in range(0, len(new), _BEGUN_AT_ONCE)):
+            # As they are at this moment: later ones are told to those that have begun.
+            pauses = self._pauses(watch.view) if watch.view is not None else {}
+            for id in some:
+                passes = self._passes[id] = Passes(id, lead, pauses.get(id))
+                running[id] = tasks.create_task(passes.run(), name=f"transfer:{id}")
+            await asyncio.sleep(0)
 
     async def _follow_pauses(self, watch: Watch) -> None:
         async for view in watch.follow():
@@ -255,8 +272,8 @@ class Dispatcher:
 
     def _delivered(self, transfer: str) -> None:
         """Have the transfers that come after this one look."""
-        for id, spec in self._config.value.transfers.items():
-            if transfer in spec.start.after and id in self._passes:
+        for id in self._after.get(transfer, ()):
+            if id in self._passes:
                 self._passes[id].look()
 
     def _free(self, location: str) -> None:
@@ -290,6 +307,15 @@ def _folders_of(config: Config, transfers: Set[str]) -> Folders:
         if spec.start.notify and isinstance(location, LocalLocationSpec):
             folders[id] = Folder(folder_path(location.root, spec.source_path), spec.recursive)
     return folders
+
+
+def _followers_of(config: Config) -> Mapping[str, Sequence[str]]:
+    """Give transfer → those that come after it."""
+    found: dict[str, list[str]] = {}
+    for id, spec in config.transfers.items():
+        for name in spec.start.after:
+            found.setdefault(name, []).append(id)
+    return found
 
 
 def _is_changed(id: str, before: Config, now: Config) -> bool:

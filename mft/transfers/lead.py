@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -117,6 +118,7 @@ class Lead(NamedTuple):
     config: Latest[Config]
     make_pass: MakePass
     emit: Callable[[int, dict[str, Any]], None]
+    rng: random.Random
     delivered: Callable[[str], None]
     """Told of a transfer whose pass has delivered something."""
     spawn: Spawn

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -76,8 +75,7 @@ class Passes:
         self._counted_at = 0.0
         self._began = 0.0
         self._made = 0
-        self._rng = random.Random()
-        self._log = structlog.get_logger().bind(transfer=id)
+        self._log = structlog.get_logger()
 
     # ---- what others ask of it
 
@@ -126,7 +124,7 @@ class Passes:
         self._stirred.set()
 
     async def resend(self, delivery: str) -> None:
-        """Forget a delivery that is held, so that the next pass sends its file."""
+        """Have the next pass send the file of a delivery that is held."""
         record = self._lead.journal.open_records(self._id).get(delivery)
         if record is None:
             raise NotFound(f"transfer {self._id} has no open delivery {delivery}")
@@ -136,7 +134,11 @@ class Passes:
         if is_resent and self._work is not None:
             # The pass under way writes this record too, and what it wrote must not be forgotten.
             raise Conflict(f"delivery {delivery} is being sent again already")
-        await self._commit({}, (delivery,))
+        if record.state == "quarantined":
+            # Not forgotten: an intent of it may have been withdrawn, and a late copy of that must find a record.
+            await self._commit({delivery: replace(record, state="taken", reason="")}, ())
+        else:
+            await self._commit({}, (delivery,))
         fields = {"transfer": self._id, "delivery": delivery, "path": record.name, "by": "an operator"}
         self._lead.emit(catalogue.RESEND_REQUESTED, fields)
         self._wishes = look_soon(self._wishes, boottime())
@@ -375,7 +377,7 @@ class Passes:
         self._failed += outcome.failed
         self._sweep = next_sweep(self._sweep, self._began, outcome.error, outcome.failed)
         if outcome.error:
-            wait = wait_s(outcome.error_class, self._wishes.failures + 1, self._rng)
+            wait = wait_s(outcome.error_class, self._wishes.failures + 1, self._lead.rng)
             self._wishes = after_failure(self._wishes, looks, ended, wait)
             self._lead.partners.failed(outcome.location, outcome.error_class, outcome.error, ended)
             self._report()
@@ -398,7 +400,7 @@ class Passes:
         assert self._times is not None
         again_s = outcome.wait_s or (self._spec.retry.first_s if outcome.failed else 0.0)
         # After its first pass a transfer looks earlier, so that not all of a leader look in one moment ever after.
-        share = self._rng.uniform(0.5, 1.0) if self._made == 1 else 1.0
+        share = self._lead.rng.uniform(0.5, 1.0) if self._made == 1 else 1.0
         return Paces(self._spec.poll_interval_s * share if self._times.polls else NEVER, again_s, outcome.failed > 0)
 
     def _has_open(self) -> bool:
@@ -420,9 +422,9 @@ class Passes:
                 self._lead.leadership.end(error.message)
                 raise
             except Conflict as error:
-                self._log.warning("a schedule was written by somebody else", reason=str(error))
+                self._log.warning("a schedule was written by somebody else", transfer=self._id, reason=str(error))
             except MftError as error:
-                self._log.warning("a schedule cannot be written", reason=str(error))
+                self._log.warning("a schedule cannot be written", transfer=self._id, reason=str(error))
             await asyncio.sleep(wait)
         self._slot = state
         self._next_slot = self._times.next_slot(state.slot) if self._times is not None and state.mark else None
@@ -462,7 +464,9 @@ class Passes:
 
     def _report(self) -> None:
         last, failures = self._last, self._wishes.failures
-        self._log.warning("pass failed", failures=failures, reason=last.error, error_class=last.error_class)
+        self._log.warning(
+            "pass failed", transfer=self._id, failures=failures, reason=last.error, error_class=last.error_class
+        )
         fields = {"transfer": self._id, "failures": failures, "reason": last.error, "error_class": last.error_class}
         self._lead.emit(catalogue.RUN_FAILED_WILL_RETRY, {**fields, "location": last.location})
 

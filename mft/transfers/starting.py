@@ -179,10 +179,9 @@ def begin(state: SlotState, slots: Slots, missed: Missed, now: float) -> Begun:
 
 def scheduled(state: SlotState, times: Timetable, now: float) -> SlotState:
     """Give the state under this timetable: one that has just been set begins now, with nothing missed."""
-    mark = times.mark if times.cron else ""
-    if state.mark == mark:
+    if state.mark == times.mark:
         return state
-    return replace(state, slot=now if mark else 0.0, open=False, missed=0, mark=mark)
+    return replace(state, slot=now if times.mark else 0.0, open=False, missed=0, mark=times.mark)
 
 
 def first_wishes(times: Timetable, slot: SlotState, *, after: bool, notify: bool, has_open: bool, now: Clock) -> Wishes:
