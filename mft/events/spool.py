@@ -86,6 +86,8 @@ class Spool:
         self._waiting: deque[Event] = deque()
         self._put = self._taken = 0
         self._lost = 0
+        self._fails = False
+        """Whether the last write failed: then nobody waits, and events stay in memory."""
         self._wake = asyncio.Event()
         self._written = Latest(0)
         """How many of the events that were put are in the files, or lost."""
@@ -124,6 +126,8 @@ class Spool:
 
     async def written(self) -> None:
         """Wait until all that was put is in the files, but not for ever: a full disk stops no delivery."""
+        if self._fails:
+            return
         wanted = self._put
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._barrier_s_max), contextlib.aclosing(self._written.follow()) as counts:
@@ -144,10 +148,11 @@ class Spool:
                 self._lost += await self._threads.run(self._append, batch)
             except OSError as error:
                 self._log.error("events for the controllers cannot be written; trying again", reason=error.strerror)
+                self._fails = True
                 self._wake.set()
                 await asyncio.sleep(next(waits))
                 continue
-            waits = backoff(0.2, 10.0)
+            waits, self._fails = backoff(0.2, 10.0), False
             self._settle(batch)
             if time.monotonic() - synced >= _SYNC_S:  # After that, so that nobody waits for it.
                 await self._threads.run(self._sync)

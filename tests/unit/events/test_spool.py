@@ -109,6 +109,8 @@ async def test_a_disk_that_cannot_be_written_stops_nobody(tmp_path: Path) -> Non
         folder.rename(tmp_path / "away")
         spool.put(event(catalogue.FILE_DELIVERED, 1))
         await spool.written()
+        spool.put(event(catalogue.FILE_DELIVERED, 2))
+        await spool.written()
         (tmp_path / "away").rename(folder)
         async with asyncio.timeout(30):
-            assert [line.sequence for line in await spool.after(0)] == [1]
+            assert [line.sequence for line in await spool.after(0)] == [1, 2]
