@@ -75,7 +75,11 @@ def producer_moves(state: State, protocol: Protocol, bounds: Bounds) -> Iterator
         yield Move("consumer", "takes the file away", state._replace(final=0))
     for key, record in state.records:
         if record.state == "quarantined":
-            yield Move("operator", f"has {key} sent again", write(state, key, None))
+            yield Move(
+                "operator",
+                f"has {key} sent again",
+                write(state, key, None if protocol.forgets_given_up else Record("taken")),
+            )
     if bounds.partner_sweeps:
         for temp, _ in state.temps:
             yield Move("partner", f"sweeps {temp}", with_temp(state, temp, None))

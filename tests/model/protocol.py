@@ -54,6 +54,8 @@ class Protocol(NamedTuple):
     """What is journalled when no temp file is left: published; or, where the partner sweeps them, `uncertain`."""
     gives_up: bool = False
     """A delivery without an intent may be put into quarantine, which holds back nothing; the operator has it sent."""
+    forgets_given_up: bool = False
+    """For that the operator removes the record. False: he has `taken` journalled."""
 
 
 class Bounds(NamedTuple):

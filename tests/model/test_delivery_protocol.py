@@ -95,7 +95,19 @@ def test_a_file_may_be_given_up_before_any_intent(name: str) -> None:
     Both choices are open at each attempt. That an older file goes out after a newer one is then the operator's wish.
     """
     bounds = SEARCHES.get(name, Bounds(terms_max=2, attempts_max=1, actors_max=2, contents=2, late_max=1))
-    report = check(RIGHT._replace(gives_up=True), bounds, KINDS - {"older last"} if bounds.contents > 1 else KINDS)
+    kinds = KINDS - {"older last"} if bounds.contents > 1 else KINDS
+    report = check(RIGHT._replace(gives_up=True), bounds, kinds)
+    assert report.wrong is None, report.describe()
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [Bounds(2, 1, 2, contents=1, late_max=1), Bounds(3, 1, 3, contents=1)],
+    ids=["a lost reply", "three terms"],
+)
+def test_a_file_may_be_given_up_after_its_intent_was_withdrawn(bounds: Bounds) -> None:
+    """Goal: what an overwrite rule forbids comes to quarantine safely. Method: search with both choices open."""
+    report = check(RIGHT._replace(gives_up=True, withdraws="may"), bounds)
     assert report.wrong is None, report.describe()
 
 

@@ -144,6 +144,12 @@ VARIANTS = {
         "Who comes in between sees an `intent` whose temp file is gone: published.",
         _TERMS_ALONE,
     ),
+    "forget what was given up to have it sent again": Variant(
+        RIGHT._replace(gives_up=True, withdraws="may", forgets_given_up=True),
+        "done unpublished",
+        "Its intent was withdrawn before; a late copy of that intent compares `no record`, naming what is removed.",
+        Bounds(terms_max=2, attempts_max=1, actors_max=2, contents=1, late_max=1),
+    ),
     "resend what is uncertain": Variant(
         RIGHT._replace(on_all_gone="resend"),
         "double",

@@ -121,9 +121,10 @@ async def test_resend(field: Field) -> None:
         with pytest.raises(NotFound):
             await node.dispatcher.resend("t", "d1")
         await eventually(lambda: field.made() > before)
-        assert set(node.dispatcher.records("t")) == {"d3"}
-        assert set(field.passes[-1].records) == {"d3"}
-    assert (await field.client.kv.count_prefix(field.keys.journal("t"))) == 1
+        records = {"d2": Record(state="taken", name="b"), "d3": records["d3"]}
+        assert node.dispatcher.records("t") == records
+        assert field.passes[-1].records == records
+    assert (await field.client.kv.count_prefix(field.keys.journal("t"))) == 2
     assert [fields["delivery"] for fields in field.told(catalogue.RESEND_REQUESTED)] == ["d1", "d2"]
 
 
