@@ -19,7 +19,8 @@ from msgspec import Struct
 
 State = Literal["taken", "intent", "done", "uncertain", "quarantined"]
 """States that a record can have. As a rule `taken` has none: the taken source itself is the record. It has one where an
-intent was taken back. A quarantined one was taken, failed too often before any intent, and waits for the operator."""
+intent was taken back, or where an operator has a file sent that was in quarantine. A quarantined one was taken, failed
+too often before any intent, and waits for the operator."""
 
 TAKEN_FOLDER = ".mft"
 """Folder beside the sources in which taken ones stand: `.mft/<delivery>/<name>`."""
