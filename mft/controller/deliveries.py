@@ -173,6 +173,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     base = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     base.execute("PRAGMA journal_mode = WAL")
     base.execute("PRAGMA synchronous = FULL")  # What is answered as stored is removed at its instance.
+    base.execute("PRAGMA cache_size = -65536")  # 64 MiB: the indexes' pages that are written again and again.
+    base.execute("PRAGMA wal_autocheckpoint = 8000")
     return base
 
 

@@ -120,6 +120,8 @@ def question(asked: Question) -> tuple[str, list[object]]:
         if value:
             terms.append(term)
             values.append(value)
+    if asked.outcome and asked.outcome != "delivered":
+        terms.append("outcome <> 'delivered'")  # In these words, or the index of those few is not used.
     if asked.path:
         columns = ("source_path", "destination_path") if "/" in asked.path else ("source_name", "destination_name")
         terms.append("(" + " OR ".join(f"{column} GLOB ?" for column in columns) + ")")
