@@ -36,7 +36,7 @@ __all__ = ["Commit", "Dispatcher", "MakePass", "PassResult", "groups_of"]
 PASSES_MAX = 256
 """Passes of one leader group at one time. More would only wait for each other in the workers: each has its listing, its
 files on their way and its connections in memory."""
-_BEGUN_AT_ONCE = 32
+_BEGUN_AT_ONCE = 16
 _REMIND_EVERY_S = 60.0
 
 

@@ -414,10 +414,15 @@ class Passes:
 
     async def _note(self, state: SlotState) -> None:
         """Write down how far the schedule is. It counts only once it is written."""
+        if state != self._lead.slots.states.get(self._id, SlotState()):
+            await self._write(state)
+        self._slot = state
+        self._next_slot = self._times.next_slot(state.slot) if self._times is not None and state.mark else None
+
+    async def _write(self, state: SlotState) -> None:
         for wait in backoff(0.1, 5.0):
             try:
-                await self._lead.slots.put(self._id, state)
-                break
+                return await self._lead.slots.put(self._id, state)
             except LeadershipLost as error:
                 self._lead.leadership.end(error.message)
                 raise
@@ -426,8 +431,7 @@ class Passes:
             except MftError as error:
                 self._log.warning("a schedule cannot be written", transfer=self._id, reason=str(error))
             await asyncio.sleep(wait)
-        self._slot = state
-        self._next_slot = self._times.next_slot(state.slot) if self._times is not None and state.mark else None
+        raise AssertionError("backoff goes on for ever")
 
     async def _count(self) -> None:
         """Write down how many files came, where some are expected, and tell people where too few did."""
