@@ -44,7 +44,7 @@ async def archive_done(context: RunContext, taken: Taken) -> None:
     except Unavailable:
         raise
     except MftError as error:
-        fields = {"transfer": context.transfer, "delivery": taken.delivery, "path": taken.name}
+        fields = {"transfer": context.transfer, "delivery": taken.delivery, "path": _shown(context, taken)}
         context.emit(catalogue.FILE_NOT_ARCHIVED, {**fields, "reason": str(error)})
         told = type(error)(f"{taken.name} is delivered, but cannot be archived: {error}")
         told.location = error.location
@@ -129,6 +129,7 @@ async def _move(context: RunContext, taken: Taken, path: str) -> None:
     except MftError:
         # On another file system of the same location, where a rename cannot lead.
         await _copy(context, taken, path.rpartition("/")[0], path)
+        context.permit.check()
         await source.remove(old)
 
 
@@ -190,7 +191,10 @@ async def _purge(context: RunContext, root: str, oldest: float) -> int:
                 _is_old(entry, oldest) or is_stale_temp(entry.name, prefix, context.term, context.run)
             ):
                 context.permit.check()
-                await remote.remove(path)
+                try:
+                    await remote.remove(path)
+                except NotFound:
+                    continue  # Somebody else tidies there too.
                 removed += 1
     return removed
 
@@ -209,5 +213,9 @@ async def _remove_quietly(remote: Remote, path: str) -> None:
 
 def _tell(context: RunContext, taken: Taken, path: str) -> None:
     if path:
-        fields = {"transfer": context.transfer, "delivery": taken.delivery, "path": taken.name, "archive": path}
-        context.emit(catalogue.FILE_ARCHIVED, fields)
+        fields = {"transfer": context.transfer, "delivery": taken.delivery, "path": _shown(context, taken)}
+        context.emit(catalogue.FILE_ARCHIVED, {**fields, "archive": path})
+
+
+def _shown(context: RunContext, taken: Taken) -> str:
+    return join(context.spec.source_path, taken.name)

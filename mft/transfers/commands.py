@@ -131,5 +131,9 @@ def _usable(location: LocationSpec | None, path: str) -> str:
 
 
 def _report(context: RunContext, taken: Taken, command: str, reason: str) -> None:
-    fields = {"transfer": context.transfer, "delivery": taken.delivery, "path": taken.name}
+    fields = {
+        "transfer": context.transfer,
+        "delivery": taken.delivery,
+        "path": join(context.spec.source_path, taken.name),
+    }
     context.emit(catalogue.COMMAND_FAILED, {**fields, "command": command, "reason": reason})

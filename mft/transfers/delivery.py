@@ -191,8 +191,8 @@ async def _still_there(context: RunContext, taken: Taken, record: Record) -> Non
         context.emit(catalogue.SOURCE_VANISHED, fields)
         raise
     if record.kept is not None and record.kept != identity(now):
-        # Another content by now, which is sent when it is stable. A late `intent` would deliver the old one's ledger
-        # entry at most, and that does not know the new one.
+        # Another content by now, which is sent when it is stable. At worst a late `intent` writes a ledger entry for
+        # the old one, which does not hold for the new one.
         await context.journal.forget(taken.delivery)
         raise Conflict(f"{taken.name} has changed since it was listed; it is sent when it is stable", code=CHANGED)
 
@@ -256,7 +256,17 @@ async def _finish(context: RunContext, taken: Taken, record: Record) -> None:
         context.emit(catalogue.DESTINATION_KEPT, {**facts, "path": path, "destination": facts["path"]})
     else:
         context.emit(catalogue.FILE_DELIVERED, facts)
+        _tell_renamed(context, taken, record)
     await context.journal.forget(taken.delivery)
+
+
+def _tell_renamed(context: RunContext, taken: Taken, record: Record) -> None:
+    """Tell that the file got a time into its name because its name was taken."""
+    wanted = unstamped(record.final_name)
+    if context.spec.overwrite_rule == "timestamp-to-new-file" and wanted != record.final_name:
+        names = {"destination": context.at_destination(wanted), "renamed": context.at_destination(record.final_name)}
+        fields = {"transfer": context.transfer, "delivery": taken.delivery, **names}
+        context.emit(catalogue.DESTINATION_RENAMED, fields)
 
 
 async def _claim(context: RunContext, taken: Taken, record: Record) -> Record:

@@ -82,6 +82,23 @@ async def test_a_wrong_size_is_found(bench: Bench) -> None:
     bench.check_settled()
 
 
+async def test_progress_is_told_to_the_end(bench: Bench) -> None:
+    """Goal: each file's last word is its size, an empty one's too. Method: an empty, a small and a larger file."""
+    seen: dict[str, list[int]] = {}
+    sizes = {"empty": 0, "small": 7, "larger": 3_000_000}
+    for name, size_bytes in sizes.items():
+        bench.give(name, bytes(size_bytes))
+
+    def progress(delivery: str, name: str, bytes_done: int, size_bytes: int) -> None:
+        assert size_bytes == sizes[name]
+        seen.setdefault(name, []).append(bytes_done)
+
+    await run_with(bench, progress=progress)
+    assert {name: told[-1] for name, told in seen.items()} == sizes
+    assert len(seen["larger"]) > 1
+    assert all(told == sorted(told) for told in seen.values())
+
+
 async def cut_off(bench: Bench, pieces: int = 8) -> None:
     with pytest.raises(Unavailable):
         await run_with(bench, permit=At(pieces, cut))

@@ -78,25 +78,25 @@ async def test_fail_right_before_the_rename(bench: Bench) -> None:
     bench.check_settled()
 
 
-@pytest.mark.parametrize("dies_at", ["before", "after"])
-async def test_dying_while_an_intent_is_taken_back(bench: Bench, dies_at: str) -> None:
+@pytest.mark.parametrize("is_written", [False, True], ids=["not written", "written"])
+async def test_dying_while_an_intent_is_taken_back(bench: Bench, is_written: bool) -> None:
     """Goal: the file is sent once, wherever it breaks off. Method: leadership is lost at the record that takes back."""
     rule(bench, "fail")
+    put_at(bench, "intent")
+    puts = bench.journal.after
 
-    def puts(_delivery: str, state: str) -> MftError | None:
-        put(bench)
-        return LeadershipLost("killed") if state == "taken" else None
+    def dies(_delivery: str, state: str) -> MftError | None:
+        return LeadershipLost("killed") if state == "taken" else puts(_delivery, state)
 
-    setattr(bench.journal, dies_at, lambda delivery, state: puts(delivery, state) if state == "taken" else None)
-    other = "after" if dies_at == "before" else "before"
-    bench.give("a.csv")
-    if dies_at == "before":
-        put_at(bench, "intent")
+    if is_written:
+        bench.journal.after = dies
     else:
-        setattr(bench.journal, other, lambda _delivery, state: put(bench) if state == "intent" else None)
+        bench.journal.before = lambda delivery, state: dies(delivery, state) if state == "taken" else None
+    bench.give("a.csv")
     with pytest.raises(LeadershipLost):
         await bench.run()
     bench.journal.before = bench.journal.after = lambda _delivery, _state: None
+    assert tree(bench.inbox) == {"a.csv": b"THERE"}
     (bench.inbox / "a.csv").unlink()
     await bench.run(8, sweep=True)
     assert tree(bench.inbox) == {"a.csv": b"content"}
@@ -211,6 +211,7 @@ async def test_timestamp_to_new_file(bench: Bench, moment: str) -> None:
     assert tree(bench.inbox) == {"a.csv": b"THERE", new: b"content", "free.csv": b"content"}
     paths = {fields["path"] for event, fields in bench.events if event == catalogue.FILE_DELIVERED}
     assert f"{bench.inbox}/{new}" in paths
+    assert told(bench, catalogue.DESTINATION_RENAMED) == 1
     bench.check_settled()
 
 
