@@ -96,6 +96,7 @@ class Journal:
         Raises:
             Unavailable: etcd cannot be reached.
         """
+        await self._owners.load()
         records: dict[str, dict[str, Record]] = {}
         for kv in (await self._kv.get_prefix(self._keys.journals)).kvs:
             transfer, _, delivery = kv.key.removeprefix(self._keys.journals).partition("/")
