@@ -37,10 +37,11 @@ _PROBE = (
     'find / -prune -exec stat -c "%f %s %Y %n/" {} + ; '
     'for flags in "-f" "-f --no-copy"; do mv $flags -T -- "$1" "$1" 2>&1 | head -n 1; done'
 )
-# What vanishes between the listing and the look is left out, as any other listing would.
+# The folder must be there before and after: else nothing found would not mean that it is empty.
 _SCAN = (
-    f'stat -L -c %d -- "$1" >/dev/null || exit {_NO_FOLDER}; exec find "$1" -name . -o -exec sh -c '
-    '"stat -c \\"%f %s %Y %n/\\" \\"\\$@\\" 2>/dev/null; test \\$? -lt 2" sh {} + -prune'
+    f'stat -L -c %d -- "$1" >/dev/null || exit {_NO_FOLDER}; find "$1" -name . -o -exec sh -c '
+    '"stat -c \\"%f %s %Y %n/\\" \\"\\$@\\" || test \\$? -eq 1 || echo stat: it was ended >&2" sh {} + -prune; '
+    f's=$?; stat -L -c %d -- "$1" >/dev/null || exit {_NO_FOLDER}; exit $s'
 )
 _LSTAT = 'exec stat -c "%f %s %Y" -- "$1"'
 _RENAME = 'exec mv $3 -T -- "$1" "$2"'
@@ -134,7 +135,7 @@ class ScpRemote:
                         yield _entry(*found.groups())
                     held = held[end:]
                 answer = await command.answer()
-        if answer.status != 0 and not _all_vanished(answer):
+        if not is_whole(answer):
             raise self._failure(answer, "list", folder)
         if held:
             raise MftError(f"cannot list {shown(folder)} at {self._where}: it answers {held[:80]!a}")
@@ -280,10 +281,11 @@ def _judged(answer: Answer, where: str) -> str:
     return "-f --no-copy" if _kind(lines[1]) is NotFound else "-f"
 
 
-def _all_vanished(answer: Answer) -> bool:
-    """Say whether a listing failed only because of entries that went away meanwhile."""
-    lines = answer.error.splitlines()
-    return answer.status == 1 and bool(lines) and all(_kind(line) is NotFound for line in lines)
+def is_whole(answer: Answer) -> bool:
+    """Say whether a listing has all there is: what vanished meanwhile may lack, what could not be looked at may not."""
+    lines = [line for line in answer.error.splitlines() if line.startswith(("find:", "stat:"))]
+    is_ended = answer.status == 0 or (answer.status == 1 and bool(lines))
+    return is_ended and all(_kind(line) is NotFound for line in lines)
 
 
 def _kind(text: str) -> type[MftError]:

@@ -24,8 +24,8 @@ from mft.transfers.remotes.sftp_connect import connect
 
 _COMMANDS_MAX = 8
 """Commands at one time on one connection: OpenSSH allows ten, and one given up counts until its process has ended."""
-_ANSWER_BYTES_MAX = 64 * 1024
-"""What a command may say beyond the content of a file or a folder."""
+_ANSWER_BYTES_MAX = 1024 * 1024
+"""What a command may say beyond the content of a file or a folder: a line for each entry that vanished meanwhile."""
 _BLOCK_BYTES = 64 * 1024
 _REFUSED_S, _REFUSED_S_MAX = 0.05, 5.0
 """How long to wait after a refused channel, and how long such refusals are believed to pass."""
