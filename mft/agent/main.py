@@ -17,7 +17,6 @@ import uvloop
 from msgspec import json
 
 from mft import log
-from mft.agent.agent import Agent
 from mft.agent.guardian import EXIT_USAGE
 from mft.agent.options import AgentOptions
 from mft.aio import first_error, is_only
@@ -30,8 +29,8 @@ _NICE = -5
 
 def main() -> None:
     """Run one agent until it is told to end."""
-    options = json.decode(sys.argv[1], type=AgentOptions)
     die_with_parent(int(sys.argv[3]))
+    options = json.decode(sys.argv[1], type=AgentOptions)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # A mask is inherited, whoever started the program.
     log.setup(options.log_format, options.log_level, node=options.name, process="agent", pid=os.getpid())
     try:
@@ -54,6 +53,10 @@ def _give_up(error: BaseException) -> None:
 
 
 async def _run(options: AgentOptions, lease_pipe: socket.socket) -> None:
+    # Not before this process is bound to its guardian: these libraries take a second, on a busy machine ten, and a
+    # guardian that dies meanwhile would be outlived for so long.
+    from mft.agent.agent import Agent
+
     agent = Agent(options, lease_pipe)
     terminated = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminated.set)

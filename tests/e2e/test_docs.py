@@ -194,7 +194,7 @@ def _kill(pid: int) -> None:
         pass
 
 
-@pytest.mark.timeout(400)  # Some 45 s alone, but half a hundred programs start: on a busy machine much longer.
+@pytest.mark.timeout(600)  # Some 45 s alone, but half a hundred programs start: on a busy machine much longer.
 @pytest.mark.parametrize("pages", [("README.md",), MANUAL], ids=["readme", "manual"])
 async def test_manual(pages: tuple[str, ...], tmp_path: Path) -> None:
     """Goal: every command of the manual works as it says. Method: type them all, in order, and compare what comes."""

@@ -15,7 +15,7 @@ from tests.faults.moment import State
 from tests.faults.plan import AIMED, Fault
 from tests.rig.cluster import Program
 from tests.rig.etcd_cluster import EtcdCluster
-from tests.rig.waiting import eventually
+from tests.rig.waiting import eventually, on_this_machine
 
 _FREEZES_MAX = 40
 _AIM_S_MAX = 8.0
@@ -134,7 +134,8 @@ def _victims(node: Program, victim: str) -> list[int]:
 async def _again(done: Done, node: Program, family: list[int]) -> None:
     """Start a node again whose guardian was killed; nothing of it may be left by then."""
     try:
-        await eventually(lambda: not living(family) and not node.running(), _OUTLIVE_S_MAX, what="its processes end")
+        limit_s = on_this_machine(_OUTLIVE_S_MAX)
+        await eventually(lambda: not living(family) and not node.running(), limit_s, what="its processes end")
     except AssertionError:
         done.trouble = f"processes {living(family)} of {node.name} outlived their guardian"
         send(living(family), signal.SIGKILL)
