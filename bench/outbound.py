@@ -265,7 +265,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", action="append", choices=["small", "large", "many"], help="may be given repeatedly")
     parser.add_argument("--files", type=int, default=0, help="size of the huge folder")
-    parser.add_argument("--parallel-files", type=int, default=32, help="our option of that name")
+    parser.add_argument("--parallel-files", type=int, default=96, help="our option of that name")
     parser.add_argument("--folder", type=Path, default=RAM_DISK if RAM_DISK.is_dir() else Path(tempfile.gettempdir()))
     options = parser.parse_args()
     fetch_peers()

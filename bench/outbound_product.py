@@ -126,6 +126,7 @@ class Product:
             "worker": _cpu_s([self.worker_pid]),
             "agent": _cpu_s([node.agent()]),
             "etcd": _cpu_s([etcd.pid]),
+            "controller": _cpu_s([self.cluster.controller.pid, *descendants(self.cluster.controller.pid)]),
             "sshd": _cpu_s([self.sshd.pid, *descendants(self.sshd.pid)]),
         }
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Literal
 
 from mft.errors import MftError
@@ -20,54 +20,54 @@ class LocatedRemote:
         self.source_atomic = remote.source_atomic
         self.location = location
         """Id of the location."""
-        self._role = role
+        self._located = _Located(location, role)
 
     async def scan(self, folder: str) -> AsyncIterator[Entry]:
         """Yield the folder's entries."""
-        with self._located():
+        with self._located:
             async for entry in self.remote.scan(folder):
                 yield entry
 
     async def lstat(self, path: str) -> Entry:
         """Say what stands under this name."""
-        with self._located():
+        with self._located:
             return await self.remote.lstat(path)
 
     async def rename(self, old: str, new: str) -> None:
         """Rename."""
-        with self._located():
+        with self._located:
             await self.remote.rename(old, new)
 
     async def remove(self, path: str) -> None:
         """Remove one file."""
-        with self._located():
+        with self._located:
             await self.remote.remove(path)
 
     async def make_folder(self, path: str) -> None:
         """Make one folder."""
-        with self._located():
+        with self._located:
             await self.remote.make_folder(path)
 
     async def remove_folder(self, path: str) -> None:
         """Remove one folder if it is empty."""
-        with self._located():
+        with self._located:
             await self.remote.remove_folder(path)
 
     @asynccontextmanager
     async def read(self, path: str, offset: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open the file and give its content."""
-        with self._located():
+        with self._located:
             async with self.remote.read(path, offset) as pieces:
                 yield self._pieces(pieces)
 
     async def write(self, path: str, content: AsyncIterator[bytes], offset: int = 0) -> int:
         """Make a file of this content."""
-        with self._located():
+        with self._located:
             return await self.remote.write(path, content, offset)
 
     async def sha256(self, path: str) -> str | None:
         """Have the remote hash the file."""
-        with self._located():
+        with self._located:
             return await self.remote.sha256(path)
 
     async def close(self) -> None:
@@ -79,16 +79,27 @@ class LocatedRemote:
         self.remote.abort()
 
     async def _pieces(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        with self._located():
+        with self._located:
             async for piece in pieces:
                 yield piece
 
-    @contextmanager
-    def _located(self) -> Iterator[None]:
-        """Name the place in an error, unless it is named already: content is read from within the other's writing."""
-        try:
-            yield
-        except MftError as error:
-            if not error.location:
-                error.location, error.role = self.location, self._role
-            raise
+
+class _Located:
+    """Names the place in an error, unless it is named already: content is read from within the other's writing.
+
+    A class, because every call passes through it, and a generator costs three times as much. It holds nothing of a
+    call, so one serves all.
+    """
+
+    __slots__ = ("_location", "_role")
+
+    def __init__(self, location: str, role: Role) -> None:
+        self._location, self._role = location, role
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Name it."""
+        if isinstance(error, MftError) and not error.location:
+            error.location, error.role = self._location, self._role

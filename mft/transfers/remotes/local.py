@@ -8,7 +8,7 @@ import hashlib
 import os
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -255,14 +255,22 @@ def _write_whole(descriptor: int, piece: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-@contextmanager
-def _translated(doing: str, path: str) -> Iterator[None]:
-    """Turn an `OSError` into ours, saying what was being done to what."""
-    try:
-        yield
-    except OSError as error:
-        message = f"cannot {doing} {shown(path)}: {error.strerror}"
-        raise _error_class(error.errno)(message) from error
+class _translated:  # noqa: N801 - used like a function
+    """Turns an `OSError` into ours, saying what was being done to what."""
+
+    __slots__ = ("_doing", "_path")
+
+    def __init__(self, doing: str, path: str) -> None:
+        self._doing, self._path = doing, path
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Raise ours in the place of the system's."""
+        if isinstance(error, OSError):
+            message = f"cannot {self._doing} {shown(self._path)}: {error.strerror}"
+            raise _error_class(error.errno)(message) from error
 
 
 def _error_class(number: int | None) -> type[MftError]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import asyncssh
 
@@ -28,13 +27,25 @@ _OF_CODE: Mapping[int, type[MftError]] = {
 """Version 3's codes, and later ones that some servers use. All others are plain refusals."""
 
 
-@contextmanager
-def translated(doing: str, path: str, where: str) -> Iterator[None]:
-    """Turn errors of the library and of the connection into ours, saying what was being done to what."""
-    try:
-        yield
-    except FAILURES as error:
-        raise error_class(error)(f"cannot {doing} {shown(path)} at {where}: {reason(error)}") from error
+class translated:  # noqa: N801 - used like a function
+    """Turns errors of the library and of the connection into ours, saying what was being done to what.
+
+    A class, because every exchange with a partner passes through it, and a generator costs three times as much.
+    """
+
+    __slots__ = ("_doing", "_path", "_where")
+
+    def __init__(self, doing: str, path: str, where: str) -> None:
+        self._doing, self._path, self._where = doing, path, where
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Raise ours in the place of theirs."""
+        if isinstance(error, FAILURES):
+            message = f"cannot {self._doing} {shown(self._path)} at {self._where}: {reason(error)}"
+            raise error_class(error)(message) from error
 
 
 def reason(error: BaseException) -> str:
