@@ -2,6 +2,15 @@
 
 remotes/        the places files come from and go to; table spec → class
 delivery.py     one file: upload, intent, rename, done; and the takeover of what another attempt left
+context.py      what the deliveries of one run share: places, permit, journal
+sending.py      bytes to a temp file; goes on where an attempt of the term was cut off
+checking.py     whether what arrived is what was sent
+naming.py       what a file is called at its destination; pure
+overwrite.py    what is done where the name is taken; targets.py: two of our own that become one name
+folders.py      folders that a path needs
+archive.py      where sources are kept after their delivery, and for how long
+commands.py     programs (programs.py) and steps at the partner that go with each file
+memory.py       what a worker remembers of a transfer from run to run
 taking.py       the sources: which are ready, how one is taken, what was taken and is not yet delivered
 run.py          one pass over one transfer; runs in an outbound worker
 journal.py      the fenced records in etcd, grouped; runs in the agent
