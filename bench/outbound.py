@@ -28,6 +28,8 @@ from tests.rig.binaries import REPOSITORY
 
 SMALL_BYTES = 4096
 TINY_BYTES = 16
+MANY_FILES = 1_000_000
+"""A smaller folder shows the rates, but does not count as a measurement of the bound."""
 RCLONE_TRANSFERS = (4, 8, 16, 32)
 LFTP_PARALLEL = 8
 RAM_DISK = Path("/dev/shm")
@@ -189,7 +191,8 @@ async def many_files(product: Product, count: int) -> tuple[Figures, dict[str, f
         "worker's memory, many files": Figure(product.memory_mib("VmHWM"), None, "MiB"),
     }
     product.discard(prepared)
-    return figures, {"million_files_mib": product.memory_mib("VmHWM")}
+    most_mib = figures["worker's memory, many files"].ours
+    return figures, {"million_files_mib": most_mib} if count >= MANY_FILES else {}
 
 
 def when(seen: list[tuple[float, int]], count: int) -> float:
@@ -249,7 +252,7 @@ async def measure(options: argparse.Namespace) -> tuple[Figures, dict[str, float
                     case "large":
                         result = await large_file(product, (256 if quick else 2048) * _MIB, options.rounds)
                     case _:
-                        result = await many_files(product, options.files or (50_000 if quick else 1_000_000))
+                        result = await many_files(product, options.files or (50_000 if quick else MANY_FILES))
                 figures |= result[0]
                 measured |= result[1]
         finally:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.rig.cluster import Cluster
+from tests.rig.etcd import Etcd
 from tests.rig.processes import descendants
 from tests.rig.waiting import eventually
 
@@ -30,7 +31,7 @@ class Product:
         (folder / "etcd").symlink_to(etcd_folder)
         self.cluster = Cluster(folder)
         etcd = self.cluster.etcd
-        assert etcd is not None
+        assert isinstance(etcd, Etcd)
         etcd.command = [part for part in etcd.command if part != "--unsafe-no-fsync"]
         self._endpoint = etcd.endpoint
         self._parallel_files = parallel_files
@@ -121,7 +122,7 @@ class Product:
     def cpu_s(self) -> dict[str, float]:
         """Return role → seconds of processor time so far."""
         node, etcd = self.cluster.nodes["a"], self.cluster.etcd
-        assert etcd is not None
+        assert isinstance(etcd, Etcd)
         return {
             "worker": _cpu_s([self.worker_pid]),
             "agent": _cpu_s([node.agent()]),
