@@ -97,7 +97,7 @@ def cancellations() -> int:
     return task.cancelling() if task is not None else 0
 
 
-def give_way(since: int = 0) -> None:
+def give_way(since: int) -> None:
     """Raise `CancelledError` if this task was told to end, and more often than `since`.
 
     For places where a cancellation can get lost, so that who tries again after errors would never end: a task group

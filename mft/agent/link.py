@@ -12,7 +12,7 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from mft.agent.link_requests import LinkRequests
-from mft.aio import Latest, backoff, cancel_and_wait, first_error, give_way, is_only
+from mft.aio import Latest, backoff, cancel_and_wait, cancellations, first_error, give_way, is_only
 from mft.cluster.joining_etcd import admitted
 from mft.cluster.keys import Keys
 from mft.cluster.linking import SERVER_NAME, Announcement, Claim, read_announcement
@@ -67,6 +67,7 @@ class Link:
 
     async def run(self, trust: Trust) -> NoReturn:
         """Keep the streams, until cancelled; whatever fails is tried again."""
+        since = cancellations()
         while True:
             try:
                 key = await admitted(self._etcd, self._keys, self._own.name, self._own.folder, trust)
@@ -75,7 +76,7 @@ class Link:
                 # Nothing else of the agent depends on it: not even a refusal ends more than this.
                 self._log.error("this instance cannot be linked to the controllers", reason=str(error))
             except BaseExceptionGroup as group:
-                give_way()
+                give_way(since)
                 if not is_only(group, MftError):
                     raise
                 reason = str(first_error(group))

@@ -16,7 +16,7 @@ from typing import TypeVar
 import structlog
 from msgspec import DecodeError
 
-from mft.aio import Latest, backoff, first_error, give_way, is_only
+from mft.aio import Latest, backoff, cancellations, first_error, give_way, is_only
 from mft.cluster.keys import Keys
 from mft.cluster.membership import Answer, Ask, decode_answer, decode_ask, encode
 from mft.errors import LeadershipLost, MftError
@@ -56,6 +56,7 @@ class Probes:
 
     async def run(self) -> None:
         """Answer what leaders ask, until cancelled. The border where trouble with that ends: leading goes on."""
+        since = cancellations()
         for wait_s in backoff(0.5, 30.0):
             try:
                 async with asyncio.TaskGroup() as tasks, self._etcd.watch(self._keys.probes) as watch:
@@ -64,7 +65,7 @@ class Probes:
                         for group, ask in self._new_asks():
                             tasks.create_task(self._answer(group, ask), name=f"probe-answer:{group}")
             except BaseExceptionGroup as failed:
-                give_way()
+                give_way(since)
                 if not is_only(failed, MftError):
                     raise
                 self._log.warning("what other leaders ask cannot be seen", reason=str(first_error(failed)))

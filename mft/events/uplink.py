@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import grpc
 import grpc.aio
 
-from mft.aio import Latest, first_error, give_way, is_only
+from mft.aio import Latest, cancellations, first_error, give_way, is_only
 from mft.errors import Denied, MftError, Unavailable
 from mft.etcd.channel import CHANNEL_OPTIONS, connected
 from mft.events.spool import Spool
@@ -100,6 +100,7 @@ class Uplink:
         await self._spool.stored(self._peer.name, stored)
         self._stored.set(stored)
         self._watched.set(False)
+        since = cancellations()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._send_events(call), name=f"uplink:{self._peer.name}:events")
@@ -119,7 +120,7 @@ class Uplink:
                         case _:
                             pass  # Of a newer controller.
         except BaseExceptionGroup as group:
-            give_way()
+            give_way(since)
             if not is_only(group, MftError):
                 raise
             raise first_error(group) from group
@@ -178,9 +179,11 @@ class Uplink:
                 raise Unavailable(f"the link to controller {self._peer.name} has ended") from error
 
     async def _read(self, call: Any) -> pb.FromController:
+        since = cancellations()
         try:
             message = await call.read()
         except grpc.aio.AioRpcError as error:
+            give_way(since)  # A cancelled read is answered so where the stream breaks at the same moment.
             raise self._translated(error) from error
         if message is grpc.aio.EOF:
             raise Unavailable(f"controller {self._peer.name} ended the link")

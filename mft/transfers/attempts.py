@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
-from mft.aio import boottime, give_way, is_only
+from mft.aio import boottime, cancellations, give_way, is_only
 from mft.errors import Exhausted, LeadershipLost, MftError, Unavailable
 from mft.events import catalogue
 from mft.model.delivery import Record
@@ -164,6 +164,7 @@ async def in_parallel(items: Iterable[T], work: Callable[[T], Awaitable[None]], 
 
 async def all_of(works: Iterable[Callable[[], Awaitable[None]]], name: str) -> None:
     """Do all of this at the same time; raises as `in_parallel`."""
+    since = cancellations()
     try:
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(_awaited(work), name=f"{name}:{n}") for n, work in enumerate(works)]
@@ -171,7 +172,7 @@ async def all_of(works: Iterable[Callable[[], Awaitable[None]]], name: str) -> N
             # marked as cancelled.
             await asyncio.wait(running)
     except BaseExceptionGroup as group:
-        give_way()
+        give_way(since)
         if not is_only(group, MftError):
             raise
         raise _gravest(group) from group

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from mft.aio import Latest, backoff, boottime, cancel_and_wait, first_error, give_way, is_only
+from mft.aio import Latest, backoff, boottime, cancel_and_wait, cancellations, first_error, give_way, is_only
 from mft.cluster.keys import Keys
 from mft.cluster.steering import Steer, decode_pauses
 from mft.errors import Conflict, MftError, NotFound, Unavailable
@@ -143,6 +143,7 @@ class Dispatcher:
         self._log.info("this instance leads", term=term.create_revision)
         self._emit(catalogue.LEADER_GAINED, {"leader_group": self._group, "term": term.create_revision})
         self.leads.set(term)
+        since = cancellations()
         try:
             async with asyncio.TaskGroup() as tasks:
                 writes = tasks.create_task(journal.run(), name=f"journal:{self._group}")
@@ -153,7 +154,7 @@ class Dispatcher:
                 await cancel_and_wait(passes)
                 await cancel_and_wait(writes)
         except BaseExceptionGroup as group:
-            give_way()
+            give_way(since)
             if not is_only(group, MftError):
                 raise
             raise first_error(group) from group
