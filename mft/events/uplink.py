@@ -169,12 +169,15 @@ class Uplink:
             self._free.release()
 
     async def _write(self, call: Any, message: pb.FromAgent) -> None:
+        since = cancellations()
         async with self._writing:
             try:
                 await call.write(message)
             except grpc.aio.AioRpcError as error:
+                give_way(since)
                 raise self._translated(error) from error
             except asyncio.InvalidStateError as error:
+                give_way(since)
                 # The stream has ended; the reading side says why, if anybody knows.
                 raise Unavailable(f"the link to controller {self._peer.name} has ended") from error
 
