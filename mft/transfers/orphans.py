@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Container
+from functools import cached_property
 from typing import NamedTuple
 
 from mft.errors import NotFound
 from mft.model.delivery import TAKEN_FOLDER, taken_at
 from mft.transfers.remotes.base import Remote, join
+from mft.transfers.taking import delivery_prefix
 
 _FOLDERS_MAX = 100
 """Told of at one time; what is done about some is seen at the next sweep."""
@@ -24,14 +26,28 @@ class Orphan(NamedTuple):
     """Seconds since 1970."""
 
 
-async def find_orphans(remote: Remote, folder: str, known_prefixes: Collection[str], now: float) -> tuple[Orphan, ...]:
+class Prefixes(Container[str]):
+    """What delivery ids of these transfers begin with. Worked out only when asked: it takes a while."""
+
+    def __init__(self, transfers: Collection[str]) -> None:
+        self._transfers = transfers
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(map(delivery_prefix, self._transfers))
+
+    def __contains__(self, prefix: object) -> bool:
+        return prefix in self._known
+
+
+async def find_orphans(remote: Remote, folder: str, known_prefixes: Container[str], now: float) -> tuple[Orphan, ...]:
     """List what stands in `.mft/` of this source folder for none of the transfers with these prefixes."""
     orphans: list[Orphan] = []
     try:
         async for entry in remote.scan(join(folder, TAKEN_FOLDER)):
             prefix = entry.name.partition("-")[0] + "-"
             when = taken_at(entry.name)
-            if entry.is_folder and prefix not in known_prefixes and now - when >= _AGE_S_MIN:
+            if entry.is_folder and now - when >= _AGE_S_MIN and prefix not in known_prefixes:
                 if len(orphans) == _FOLDERS_MAX:
                     break
                 orphans.append(Orphan(join(folder, TAKEN_FOLDER, entry.name), when))

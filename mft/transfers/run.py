@@ -17,7 +17,7 @@ from mft.transfers.attempts import Attempts, all_of
 from mft.transfers.batches import run_batch
 from mft.transfers.context import RunContext
 from mft.transfers.failures import classify
-from mft.transfers.orphans import find_orphans
+from mft.transfers.orphans import Prefixes, find_orphans
 from mft.transfers.remotes.base import Entry
 from mft.transfers.taking import Stability, delivery_prefix
 from mft.transfers.work import Item, Tally, Work
@@ -81,7 +81,7 @@ async def _tell_orphans(context: RunContext) -> None:
     """Tell of what stands in `.mft/` for transfers that are no longer in the config: nobody delivers it."""
     if not context.transfers:
         return
-    known = {delivery_prefix(transfer) for transfer in context.transfers}
+    known = Prefixes(context.transfers)
     for orphan in await find_orphans(context.source, context.spec.source_path, known, time.time()):
         context.emit(
             catalogue.TAKEN_IS_ORPHANED,
