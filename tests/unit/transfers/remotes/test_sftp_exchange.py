@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from collections.abc import Awaitable
 from typing import Any, cast
 
 import pytest
@@ -54,41 +55,46 @@ async def turn() -> None:
         await asyncio.sleep(0)
 
 
+async def outcome(call: Awaitable[object]) -> object:
+    """Return what the call returns or raises."""
+    try:
+        return await call
+    except Exception as error:
+        return error
+
+
 async def test_what_is_asked_in_one_turn_leaves_together_and_is_answered_apart() -> None:
     """Goal: many small requests cost little. Method: three calls, one piece; answers out of order and in fragments."""
     exchange, channel = await begun()
-    calls = [
-        asyncio.get_running_loop().create_task(exchange.call(Kind.REMOVE, wire.path(name), wire.status))
-        for name in "abc"
-    ]
-    await turn()
-    assert len(channel.pieces) == 1
-    answers = done(3) + done(1, 2) + done(2)
-    for at in range(0, len(answers), 7):
-        exchange.data_received(answers[at : at + 7], None)
-    results = await asyncio.gather(*calls, return_exceptions=True)
-    assert [type(result) for result in results] == [Refused, type(None), type(None)]
+    async with asyncio.TaskGroup() as tasks:
+        asked = [exchange.call(Kind.REMOVE, wire.path(name), wire.status) for name in "abc"]
+        calls = [tasks.create_task(outcome(call), name="call") for call in asked]
+        await turn()
+        assert len(channel.pieces) == 1
+        answers = done(3) + done(1, 2) + done(2)
+        for at in range(0, len(answers), 7):
+            exchange.data_received(answers[at : at + 7], None)
+    assert [type(call.result()) for call in calls] == [Refused, type(None), type(None)]
     assert exchange.unanswered == 0
     exchange.close()
 
 
 async def test_a_handle_nobody_waits_for_is_closed() -> None:
     """Goal: nothing stays open at a partner. Method: cancel an open before its answer, and in the same moment."""
+    body = wire.string(b"H1")
+    answer = wire.head(Kind.HANDLE, 1, len(body)) + body
     for is_answered_first in (False, True):
         exchange, channel = await begun()
-        opening = asyncio.get_running_loop().create_task(exchange.open(Kind.OPEN, wire.opening("x", 1)))
-        await turn()
-        body = wire.string(b"H1")
-        answer = wire.head(Kind.HANDLE, 1, len(body)) + body
-        if is_answered_first:
-            exchange.data_received(answer, None)
-            opening.cancel()
-        else:
-            opening.cancel()
+        async with asyncio.TaskGroup() as tasks:
+            opening = tasks.create_task(exchange.open(Kind.OPEN, wire.opening("x", 1)), name="open")
             await turn()
-            exchange.data_received(answer, None)
-        with pytest.raises(asyncio.CancelledError):
-            await opening
+            if is_answered_first:
+                exchange.data_received(answer, None)
+            opening.cancel()
+            if not is_answered_first:
+                await turn()
+                exchange.data_received(answer, None)
+        assert opening.cancelled()
         await turn()
         assert wire.head(Kind.CLOSE, 2, len(body)) + body in b"".join(channel.pieces)
         exchange.close()
@@ -102,13 +108,12 @@ async def test_a_handle_nobody_waits_for_is_closed() -> None:
 async def test_nonsense_ends_the_channel(nonsense: bytes) -> None:
     """Goal: a server that cannot be understood is not believed in anything. Method: nonsense, then another call."""
     exchange, channel = await begun()
-    call = asyncio.get_running_loop().create_task(
-        exchange.call(Kind.LSTAT, wire.path("x"), lambda it: wire.attributes(it, "x"))
-    )
-    await turn()
-    exchange.data_received(nonsense, None)
-    with pytest.raises(Garbled):
-        await call
+    async with asyncio.TaskGroup() as tasks:
+        asked = exchange.call(Kind.LSTAT, wire.path("x"), lambda answer: wire.attributes(answer, "x"))
+        call = tasks.create_task(outcome(asked), name="call")
+        await turn()
+        exchange.data_received(nonsense, None)
+    assert isinstance(call.result(), Garbled)
     assert channel.is_aborted
     with pytest.raises(Garbled):
         await exchange.call(Kind.REMOVE, wire.path("y"), wire.status)
@@ -127,10 +132,10 @@ async def test_silence_fails_all_that_waits() -> None:
 async def test_a_lost_connection_fails_all_that_waits() -> None:
     """Goal: a lost answer is an outage. Method: lose the connection under a call, then call again."""
     exchange, _ = await begun()
-    call = asyncio.get_running_loop().create_task(exchange.call(Kind.REMOVE, wire.path("x"), wire.status))
-    await turn()
-    exchange.connection_lost(None)
-    with pytest.raises(Lost):
-        await call
+    async with asyncio.TaskGroup() as tasks:
+        call = tasks.create_task(outcome(exchange.call(Kind.REMOVE, wire.path("x"), wire.status)), name="call")
+        await turn()
+        exchange.connection_lost(None)
+    assert isinstance(call.result(), Lost)
     with pytest.raises(Lost):
         await exchange.call(Kind.REMOVE, wire.path("x"), wire.status)
