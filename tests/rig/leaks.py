@@ -31,9 +31,12 @@ def _command(pid: int) -> str:
 
 
 def processes_left(before: set[int], grace_s: float = GRACE_S) -> list[str]:
-    """Return `pid command` of each living descendant that is not in `before`; then kill them, for the next test."""
+    """Return `pid command` of each living descendant that is not in `before`; then kill them, for the next test.
+
+    What a server that is shared by several tests has started meanwhile is its own affair.
+    """
     deadline = time.monotonic() + grace_s
-    while (left := set(descendants(os.getpid())) - before) and time.monotonic() < deadline:
+    while (left := _new(before)) and time.monotonic() < deadline:
         time.sleep(0.02)
     named = [f"{pid} {_command(pid)}" for pid in sorted(left)]
     for pid in left:
@@ -42,6 +45,11 @@ def processes_left(before: set[int], grace_s: float = GRACE_S) -> list[str]:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, 0)  # Adopted by then, even if its parent was another process.
     return named
+
+
+def _new(before: set[int]) -> set[int]:
+    left = set(descendants(os.getpid())) - before
+    return left.difference(*(descendants(pid) for pid in before)) if left else left
 
 
 async def tasks_left(grace_s: float = GRACE_S) -> list[str]:

@@ -11,7 +11,7 @@ from mft.controller.home import Home
 from mft.controller.management import Management, assemble
 from mft.etcd.client import EtcdClient
 from mft.services.host_keys import make_host_keys
-from tests.rig.etcd import PATIENT, Etcd
+from tests.rig.etcd import Etcd
 
 
 def keys_in(folder: Path, cluster: str) -> Home:
@@ -23,5 +23,5 @@ def keys_in(folder: Path, cluster: str) -> Home:
 async def management(etcd: Etcd, folder: Path, cluster: str, keys: Home | None = None) -> AsyncIterator[Management]:
     """Put a controller's management together; with `keys` a second controller of the same cluster."""
     own = keys_in(folder, cluster) if keys is None else keys._replace(folder=folder)
-    async with EtcdClient([etcd.endpoint], times=PATIENT) as client:
+    async with EtcdClient([etcd.endpoint]) as client:
         yield assemble(own, client, make_host_keys)
