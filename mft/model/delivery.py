@@ -73,6 +73,9 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The source, if it stays where it is; then `done` is written together with the ledger's entry."""
     reason: str = ""
     """Why it is uncertain or in quarantine."""
+    place: str = ""
+    """Mark of the folders between which it goes: what is missing in other ones, since its transfer was changed, proves
+    nothing. Empty: it is not known."""
     skipped: bool = False
     """Done without being sent: the destination has a file of that name, and the overwrite rule is to leave it."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -116,6 +117,16 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True):
     def at_destination(self, name: str) -> str:
         """Give the path of a name in the destination folder."""
         return join(self.spec.destination_path, name)
+
+    @property
+    def place(self) -> str:
+        """Mark the folders between which files go, as their transfer names them.
+
+        By the locations' ids and not by what these are: a root or an address may rightly differ from node to node.
+        """
+        spec = self.spec
+        folders = (spec.source_location, spec.source_path, spec.destination_location, spec.destination_path)
+        return hashlib.sha256("\0".join(folder.strip("/") for folder in folders).encode()).hexdigest()[:12]
 
     @property
     def locations(self) -> Mapping[str, LocationSpec]:

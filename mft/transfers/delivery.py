@@ -15,7 +15,7 @@ import msgspec
 
 from mft.errors import Conflict, LeadershipLost, MftError, NotFound, Unavailable
 from mft.events import catalogue
-from mft.model.delivery import Record, taken_at
+from mft.model.delivery import TAKEN_FOLDER, Record, taken_at
 from mft.transfers.archive import archive_done
 from mft.transfers.checking import Sent, check_arrived
 from mft.transfers.commands import run_after, run_before
@@ -32,6 +32,7 @@ __all__ = ["Journal", "Permit", "Prepared", "RunContext", "deliver", "prepare", 
 
 _VANISHED = "its temp file vanished before it got its final name: the partner removes temp files, or repeated a request"
 _UNCERTAIN = "its temp file is gone, which proves nothing at a partner that removes temp files or renames in two steps"
+_MOVED = "its transfer has had another source or destination since: whether it was published shows only where it was"
 
 _NAMES_MAX = 8
 """Temp names in a record before it is shortened. Only a delivery that fails again and again gets there."""
@@ -67,7 +68,7 @@ async def prepare(context: RunContext, taken: Taken, record: Record | None) -> P
     if record.state != "intent":
         return Prepared(record, is_published=True)
     record = await _claim(context, taken, record)
-    stands = await _is_taken(context, taken) and await _take_over(context, taken, record)
+    stands = await _is_taken(context, taken, record) and await _take_over(context, taken, record)
     if stands:
         record = await _shortened(context, taken, record)
     return Prepared(record, is_published=not stands)
@@ -151,6 +152,7 @@ def _record(context: RunContext, taken: Taken, target: str, source: Entry, sendi
         sha256=sending.sha256 if sending is not None else "",
         node=context.node,
         kept=identity(source) if taken.is_kept else None,
+        place=context.place,
     )
 
 
@@ -277,7 +279,7 @@ async def _claim(context: RunContext, taken: Taken, record: Record) -> Record:
     return claimed
 
 
-async def _is_taken(context: RunContext, taken: Taken) -> bool:
+async def _is_taken(context: RunContext, taken: Taken, record: Record) -> bool:
     """Say whether the taken source is still there. It is removed only after `done`, so its absence is a proof.
 
     A record can outlive its delivery: a transaction that created it may arrive late, after `done` was forgotten. Then
@@ -286,12 +288,24 @@ async def _is_taken(context: RunContext, taken: Taken) -> bool:
     if taken.is_kept:
         return True  # Its late record is refused: every write of it compares the ledger, which has moved on.
     folder = context.spec.source_path
-    await context.source.lstat(folder)  # If the folder itself is away, nothing is proven: this raises.
+    # If the folder itself is away, nothing is proven: this raises. Not the source folder, for that is there too where
+    # it is a mount point whose storage is not mounted.
+    await context.source.lstat(join(folder, TAKEN_FOLDER))
     try:
         await context.source.lstat(taken.path(folder))
     except NotFound:
+        if _was_moved(context, record):
+            raise await _uncertain(context, taken, record, _MOVED) from None
         return False
     return True
+
+
+def _was_moved(context: RunContext, record: Record) -> bool:
+    """Say whether the record is about other folders than those in which this attempt looks.
+
+    It only makes "uncertain" of what would count as published, which tests/model allows anywhere.
+    """
+    return record.place not in ("", context.place)
 
 
 async def _take_over(context: RunContext, taken: Taken, claimed: Record) -> bool:
@@ -315,6 +329,8 @@ async def _take_over(context: RunContext, taken: Taken, claimed: Record) -> bool
         return True
     if await _exists(context, mine):
         return True  # One of the renames was made although its answer said otherwise.
+    if _was_moved(context, claimed):
+        raise await _uncertain(context, taken, claimed, _MOVED)
     if context.proves_publication:
         return False
     raise await _uncertain(context, taken, claimed, _UNCERTAIN)

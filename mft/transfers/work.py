@@ -11,7 +11,7 @@ from typing import NamedTuple
 from mft.aio import boottime
 from mft.errors import Exhausted, LeadershipLost, MftError, NotFound, Unavailable
 from mft.events import catalogue
-from mft.model.delivery import LEDGER_ENTRIES_MAX, Kept, Record
+from mft.model.delivery import LEDGER_ENTRIES_MAX, TAKEN_FOLDER, Kept, Record
 from mft.transfers.context import RunContext
 from mft.transfers.failures import Failure
 from mft.transfers.remotes.base import Entry, join
@@ -96,6 +96,7 @@ class Work:
         for taken in found:
             self._sort(left, Item(taken, self._records.get(taken.delivery)))
         known = {taken.delivery for taken in found}
+        has_folder = bool(found) or await self._has_taken_folder()
         for delivery, record in self._records.items():
             if delivery in known:
                 continue
@@ -104,7 +105,7 @@ class Work:
                 self._sort(left, item)
             elif record.state in ("intent", "done", "taken"):
                 left.due.append(item)  # Its source was removed, so as a rule it was done; only the record is left.
-            elif record.state == "quarantined" or not self._is_held(record):
+            elif has_folder and (record.state == "quarantined" or not self._is_held(record)):
                 await self._context.journal.forget(delivery)  # The operator has taken the file away.
         return left
 
@@ -160,6 +161,14 @@ class Work:
         fields = {"transfer": self._context.transfer, "delivery": delivery}
         path = join(self._spec.source_path, name)
         self._context.emit(catalogue.FILE_FAILED_WILL_RETRY, {**fields, "path": path, "reason": reason})
+
+    async def _has_taken_folder(self) -> bool:
+        """Say whether there is a `.mft/` at all: without one nobody has taken single files away; it is not mounted."""
+        try:
+            await self._context.source.lstat(join(self._spec.source_path, TAKEN_FOLDER))
+        except NotFound:
+            return False
+        return True
 
     def _sort(self, left: LeftOpen, item: Item) -> None:
         taken, record = item
