@@ -28,7 +28,8 @@ ErrorClass = Literal["", "transient", "partner", "credentials", "file", "configu
 WAITS_S: Mapping[str, tuple[float, float]] = {
     "": (1.0, 60.0),
     "transient": (1.0, 60.0),
-    "partner": (5.0, 300.0),
+    # Not longer: when it is back, nobody accepts to wait for minutes, and one attempt for all of a group does no harm.
+    "partner": (5.0, 45.0),
     # So rare that no server locks the account for it.
     "credentials": (60.0, 900.0),
     "file": (1.0, 60.0),
@@ -78,8 +79,10 @@ class Breaker(Struct, frozen=True, kw_only=True):
         """Note who tries."""
         return replace(self, prober=transfer, probed_at=now) if self.is_broken else self
 
-    def failed(self, reason: str, wait_s: float, now: float) -> Breaker:
-        """Note that a pass failed at this location; the next attempt comes after `wait_s`."""
+    def failed(self, transfer: str, reason: str, wait_s: float, now: float) -> Breaker:
+        """Note that a pass of this transfer failed at this location; the next attempt comes after `wait_s`."""
+        if self.is_broken and self.prober != transfer:
+            return self  # It was under way when others failed: a hundred of them are one outage, and no longer one.
         failures = self.failures + 1
         if not self.is_broken and failures < FAILURES_MAX:
             return replace(self, failures=failures, reason=reason)

@@ -44,13 +44,13 @@ class Partners:
             if breaker := self._breakers.get(location):
                 self._breakers[location] = breaker.probed_by(transfer, now)
 
-    def failed(self, location: str, error_class: str, reason: str, now: float) -> None:
-        """Take note of a pass that failed at this location."""
+    def failed(self, transfer: str, location: str, error_class: str, reason: str, now: float) -> None:
+        """Take note of a transfer's pass that failed at this location."""
         if not location or error_class not in _BLAMED:
             return
         before = self._breakers.get(location, Breaker())
         wait = wait_s(error_class, before.failures + 1, self._rng)
-        after = self._breakers[location] = before.failed(reason, wait, now)
+        after = self._breakers[location] = before.failed(transfer, reason, wait, now)
         fields = {"location": location, "reason": reason, "error_class": error_class}
         if after.is_broken and not before.is_broken:
             self._emit(catalogue.PARTNER_PAUSED, {**fields, "wait_s": round(wait)})
@@ -72,7 +72,7 @@ class Partners:
                 self._free(location)
 
     def given_up(self, transfer: str, now: float) -> None:
-        """Take note that a transfer ended, or its pass was cancelled: another one may try."""
+        """Take note that a transfer ended, or its pass did without an answer of these: another one may try."""
         for location, breaker in self._breakers.items():
             self._breakers[location] = breaker.given_up(transfer, now)
 

@@ -379,7 +379,7 @@ class Passes:
         if outcome.error:
             wait = wait_s(outcome.error_class, self._wishes.failures + 1, self._lead.rng)
             self._wishes = after_failure(self._wishes, looks, ended, wait)
-            self._lead.partners.failed(outcome.location, outcome.error_class, outcome.error, ended)
+            self._lead.partners.failed(self._id, outcome.location, outcome.error_class, outcome.error, ended)
             self._report()
         elif outcome.cancelled:
             # Not at once again: who cancels wants it to stop for now.
@@ -388,6 +388,7 @@ class Passes:
             self._lead.partners.worked(self._locations())
             paces = self._paces(outcome)
             self._wishes = after_pass(self._wishes, looks, paces, self._began, ended, cut_short=cut_short)
+        self._lead.partners.given_up(self._id, ended)
         self._wishes = replace(self._wishes, has_open=self._has_open())
         if self._slot.open and (outcome.cancelled or is_finished(self._wishes)):
             await self._note(replace(self._slot, open=False))

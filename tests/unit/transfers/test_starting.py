@@ -20,6 +20,7 @@ from mft.model.transfers import TransferSpec
 from mft.transfers.affinity import affinities
 from mft.transfers.breaker import FAILURES_MAX, PROBE_S_MAX, REMIND_S, WAITS_S, Breaker, wait_s
 from mft.transfers.counting import Short, counted
+from mft.transfers.partners import Partners
 from mft.transfers.starting import (
     LATE_S,
     LOOKS_MAX,
@@ -179,7 +180,7 @@ def test_a_breaker_opens_is_tried_and_closes() -> None:
     breaker = Breaker()
     for _ in range(FAILURES_MAX):
         assert breaker.waits_s("t", 0.0) == 0
-        breaker = breaker.failed("gone", 10.0, 0.0)
+        breaker = breaker.failed("t", "gone", 10.0, 0.0)
     assert breaker.is_broken
     assert breaker.waits_s("t", 4.0) == 6.0
     assert breaker.waits_s("t", 10.0) == 0
@@ -187,13 +188,37 @@ def test_a_breaker_opens_is_tried_and_closes() -> None:
     assert tried.waits_s("t", 11.0) == 0
     assert tried.waits_s("u", 11.0) == PROBE_S_MAX - 1
     assert tried.waits_s("u", 10.0 + PROBE_S_MAX) == 0
-    again = tried.failed("gone", 20.0, 12.0)
+    assert tried.failed("u", "gone", 20.0, 12.0) == tried  # It began before.
+    again = tried.failed("t", "gone", 20.0, 12.0)
     assert again.waits_s("t", 12.0) == again.waits_s("u", 12.0) == 20.0
     assert tried.given_up("u", 13.0) == tried
     assert tried.given_up("t", 13.0).waits_s("u", 13.0) == 0
     assert not again.reminds(REMIND_S - 1)
     assert again.reminds(REMIND_S)
     assert not again.reminded(REMIND_S).reminds(REMIND_S + 1)
+
+
+def test_many_passes_that_fail_together_are_one_outage() -> None:
+    """Goal: the wait does not grow with the number of transfers. Method: a hundred that were under way."""
+    partners = Partners(lambda _event, _fields: None, lambda _location: None)
+    for number in range(100):
+        partners.failed(f"t{number}", "b", "partner", "gone", number / 100)
+    held = partners.held("t", ["b"], 1.0)
+    assert held is not None
+    assert 5 < held.wait_s <= 20
+    partners.begun("t", ["b"], 30.0)
+    partners.given_up("t", 31.0)  # It failed elsewhere.
+    assert partners.held("u", ["b"], 31.0) is None
+
+
+def test_a_partner_that_was_away_for_two_minutes_is_soon_found_again() -> None:
+    """Goal: files flow within a minute after it is back. Method: many outages, each attempt failing at once."""
+    for seed in range(100):
+        rng, now, failures = random.Random(seed), 0.0, 0
+        while now < 120:
+            failures += 1
+            now += wait_s("partner", failures, rng)
+        assert now < 120 + 50
 
 
 def test_periods_are_counted_once_each() -> None:
