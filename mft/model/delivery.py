@@ -26,6 +26,9 @@ TAKEN_FOLDER = ".mft"
 """Folder beside the sources in which taken ones stand: `.mft/<delivery>/<name>`."""
 
 
+_TEMP = re.compile(r"[0-9a-f]{8}-[0-9a-f]{22}\.[^./]*-\d+\.\d+-\d+")
+
+
 class Term(NamedTuple):
     """One leadership. Compared whole: a restored store may hand out a create revision a second time."""
 
@@ -97,6 +100,11 @@ def term_mark(term: Term) -> str:
 def temp_name(delivery: str, term: Term, attempt: str, prefix: str = ".", suffix: str = ".part") -> str:
     """Name the temp file of one attempt. Never used twice: `attempt` (`RUN-COUNT`) grows with every connection."""
     return f"{prefix}{delivery}.{term_mark(term)}.{attempt}{suffix}"
+
+
+def is_temp(name: str) -> bool:
+    """Say whether this is the temp file of any transfer of any cluster, whatever prefix and suffix that has."""
+    return _TEMP.search(name) is not None
 
 
 def is_stale_temp(name: str, deliveries: str, term: Term, run: int) -> bool:

@@ -6,7 +6,7 @@ copied a second time, onto the same name.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Set
 
 from mft.errors import Conflict, Denied, Exhausted, MftError, NotFound, Unavailable
 from mft.events import catalogue
@@ -67,10 +67,11 @@ async def archive_failed(context: RunContext, taken: Taken) -> str:
     return path
 
 
-async def purge_archive(context: RunContext, now: float) -> int:
+async def purge_archive(context: RunContext, now: float, named: Set[str] = frozenset()) -> int:
     """Remove what has been archived for longer than it is to be kept; at most once an hour. Returns how many went.
 
-    Only files whose name has the time that this program has put there: the folder may hold others.
+    Only files whose name has the time that this program has put there: the folder may hold others. Not the temp files
+    in `named` either: the destination may be below the archive, and what an `intent` names may not go.
     """
     spec = context.spec.archive
     if spec is None or now - context.memory.purged_at < _PURGE_EVERY_S:
@@ -80,7 +81,7 @@ async def purge_archive(context: RunContext, now: float) -> int:
     removed = 0
     for folder in {spec.path, spec.failure_path} - {""}:
         try:
-            removed += await _purge(context, folder, oldest)
+            removed += await _purge(context, folder, oldest, named)
         except NotFound:
             pass  # Nothing was archived yet.
         except Unavailable:
@@ -177,7 +178,7 @@ async def _is_gone(context: RunContext, taken: Taken) -> bool:
     return False
 
 
-async def _purge(context: RunContext, root: str, oldest: float) -> int:
+async def _purge(context: RunContext, root: str, oldest: float, named: Set[str]) -> int:
     remote = context.archive or context.source
     prefix, removed = delivery_prefix(context.transfer), 0
     folders = [(root, 0)]
@@ -185,10 +186,13 @@ async def _purge(context: RunContext, root: str, oldest: float) -> int:
         folder, depth = folders.pop()
         async for entry in remote.scan(folder):
             path = join(folder, entry.name)
-            if entry.is_folder and depth < _DEPTH_MAX:
-                folders.append((path, depth + 1))
+            if entry.is_folder:
+                # Nothing is archived in hidden folders, and `.mft` has what is not delivered yet.
+                if depth < _DEPTH_MAX and not entry.name.startswith("."):
+                    folders.append((path, depth + 1))
             elif entry.is_file and (
-                _is_old(entry, oldest) or is_stale_temp(entry.name, prefix, context.term, context.run)
+                _is_old(entry, oldest)
+                or (entry.name not in named and is_stale_temp(entry.name, prefix, context.term, context.run))
             ):
                 context.permit.check()
                 try:

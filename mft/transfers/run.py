@@ -46,7 +46,7 @@ async def run_pass(
             await _tell_orphans(context)
         await (_stream if context.spec.batch is None else run_batch)(context, work, attempts)
         attempts.check()
-        await purge_archive(context, time.time())
+        await purge_archive(context, time.time(), _named(context, records))
     except MftError as error:
         tally.failure = tally.failure or classify(error, "pass", context.locations)
         raise
@@ -59,7 +59,7 @@ async def sweep_temp(context: RunContext, records: Mapping[str, Record]) -> None
     when all its writes were settled), so nothing can be published from them. What may still be gone on with stays.
     """
     prefix = delivery_prefix(context.transfer)
-    named = {name for record in records.values() for name in record.names} | {*context.memory.temps(context.term)}
+    named = _named(context, records)
     try:
         stale = [
             entry.name
@@ -75,6 +75,11 @@ async def sweep_temp(context: RunContext, records: Mapping[str, Record]) -> None
                 await context.destination.remove(context.at_destination(name))
             except NotFound:
                 pass
+
+
+def _named(context: RunContext, records: Mapping[str, Record]) -> set[str]:
+    """Give the temp names of earlier runs that may still become of use."""
+    return {name for record in records.values() for name in record.names} | {*context.memory.temps(context.term)}
 
 
 async def _tell_orphans(context: RunContext) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 
 from mft.errors import Exhausted, MftError, NotFound, Unavailable
+from mft.model.delivery import is_temp
 from mft.model.expressions import compile_expression
 from mft.model.transfers import TransferSpec
 from mft.transfers.remotes.base import Entry, Remote, join
@@ -21,9 +22,11 @@ Skipped = Callable[[str, str], None]
 def is_wanted(entry: Entry, spec: TransferSpec, now: float) -> bool:
     """Say whether the transfer means this file; `entry.name` is its path under the source folder, `now` since 1970.
 
-    Hidden ones are never meant, nor what is no plain file. A batch's marker is, whatever the filter says.
+    Hidden ones are never meant, nor what is no plain file. A batch's marker is, whatever the filter says. Nor are temp
+    files, which may have names that are not hidden: another transfer may deliver to where this one takes from.
     """
-    if not entry.is_file or entry.name.rpartition("/")[2].startswith("."):
+    name = entry.name.rpartition("/")[2]
+    if not entry.is_file or name.startswith(".") or is_temp(name):
         return False
     if not (compile_expression(spec.source_filter).matches(entry.name) or is_marker(entry.name, spec)):
         return False

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from mft.aio import boottime
 from mft.errors import Exhausted, LeadershipLost, MftError
 from mft.events import catalogue
 from mft.model.delivery import Term, temp_name
@@ -186,6 +187,23 @@ async def test_what_is_old_goes(bench: Bench, shared_sshd: Sshd, tmp_path: Path)
     assert left == sorted([new, *foreign])
     assert await purge_archive(context, NOW + 3000) == 0
     assert await purge_archive(context, NOW + 2 * day) == 1
+
+
+async def test_an_archive_in_the_destination(bench: Bench, shared_sshd: Sshd) -> None:
+    """Goal: an upload that waits for its rename is no half copy of the archive. Method: it waits while that is purged.
+
+    Gone it would count as published.
+    """
+    remote = await elsewhere(bench, shared_sshd, bench.inbox, retention_days=30)
+    delivery = bench.taken("a", b"content")
+    bench.intend(delivery, "a", bench.temp(delivery, b"UPLOADED BEFORE"))
+    bench.memory.retries.failed(delivery, boottime(), RetrySpec(first_s=1000.0, most_s=1000.0), counts=False)
+    await run_with(bench, archive=remote)
+    assert tree(bench.inbox) == {}
+    bench.memory.retries.forget(delivery)
+    await run_with(bench, 8, archive=remote)
+    assert tree(bench.inbox)["a"] == b"UPLOADED BEFORE"
+    bench.check_settled()
 
 
 async def test_nothing_goes_without_a_retention(bench: Bench) -> None:

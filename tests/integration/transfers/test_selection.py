@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from mft.errors import Invalid
 from mft.events import catalogue
+from mft.model.delivery import Term, temp_name
 from mft.model.locations import LocalLocationSpec
 from mft.transfers.orphans import find_orphans
 from mft.transfers.remotes.local import LocalRemote
@@ -179,3 +181,15 @@ async def test_what_a_removed_transfer_has_taken_is_told(bench: Bench) -> None:
     remote = (await bench.context()).source
     assert await find_orphans(remote, "out", known, time.time()) == ()
     assert (stale / "a").exists()
+
+
+async def test_temp_files_of_a_transfer_that_delivers_here(bench: Bench) -> None:
+    """Goal: what is not complete is not taken, hidden or not. Method: temp names without a dot, beside a source."""
+    delivery = bench.taken("a")
+    shutil.rmtree(bench.out / ".mft" / delivery)
+    for prefix, suffix in (("", ""), ("", ".part"), ("temp-", ".csv")):
+        bench.give(temp_name(delivery, Term("life", 3), "1-0", prefix, suffix))
+    bench.give("a.csv")
+    assert (await bench.run()).delivered == 1
+    assert bench.arrived() == {"a.csv": b"content"}
+    assert len(bench.left()) == 3
