@@ -8,6 +8,7 @@ from mft.errors import Problem
 from mft.model.config import Config
 from mft.model.document import path_of
 from mft.model.expressions import compile_expression
+from mft.model.places import is_looked_into, is_source_folder
 from mft.model.transfers import TransferSpec
 
 
@@ -19,29 +20,25 @@ def check_files(config: Config) -> Iterator[Problem]:
             yield from _readable(rule.match, "transfers", id, "names", n, "match")
         if transfer.batch is not None and transfer.batch.marker:
             yield from _readable(transfer.batch.marker, "transfers", id, "batch", "marker")
-        yield from _folders(id, transfer)
+        yield from _folders(config, id, transfer)
         if 0 < transfer.source_age_max_s <= transfer.source_age_min_s:
             message = "no file can be older than source_age_min_s and younger than this: make it longer, or 0 for none"
             yield Problem(path_of("transfers", id, "source_age_max_s"), message)
 
 
-def _folders(id: str, transfer: TransferSpec) -> Iterator[Problem]:
+def _folders(config: Config, id: str, transfer: TransferSpec) -> Iterator[Problem]:
     """Say what is wrong with a transfer's folders: it must not find what it has delivered itself."""
     place = ("transfers", id)
     if transfer.delete_empty_folders_s and not transfer.recursive:
         message = "only folders that are looked into can be removed: set recursive = true, or leave this out"
         yield Problem(path_of(*place, "delete_empty_folders_s"), message)
-    is_same = transfer.destination_location == transfer.source_location
-    if transfer.recursive and is_same and _is_seen_in(transfer.source_path, transfer.destination_path):
+    destination = (transfer.destination_location, transfer.destination_path)
+    if transfer.recursive and is_looked_into(config, transfer, *destination):
         message = "lies below source_path, so with recursive = true its files would be sent again"
         yield Problem(path_of(*place, "destination_path"), message)
-
-
-def _is_seen_in(folder: str, path: str) -> bool:
-    """Say whether a walk through the folder would look into `path`."""
-    outer, inner = ([part for part in each.split("/") if part not in ("", ".")] for each in (folder, path))
-    below = inner[len(outer) :]
-    return inner[: len(outer)] == outer and not any(part.startswith(".") for part in below)
+    elif not transfer.names and is_source_folder(config, transfer, *destination):
+        message = "is the source folder, so each file would be sent again and again: choose another, or change names"
+        yield Problem(path_of(*place, "destination_path"), message)
 
 
 def _readable(expression: str, *place: str | int) -> Iterator[Problem]:

@@ -10,6 +10,7 @@ from mft.model.config import Config
 from mft.model.decode import did_you_mean
 from mft.model.document import path_of
 from mft.model.placeholders import COMMAND_PLACEHOLDERS, NAME_PLACEHOLDERS, parse_step, unknown_placeholders
+from mft.model.places import is_looked_into
 from mft.model.transfer_parts import ArchiveSpec, CommandsSpec, NameRule
 from mft.model.transfers import TransferSpec
 
@@ -30,7 +31,7 @@ def check_names(config: Config) -> Iterator[Problem]:
             if problem := _temp_problem(getattr(transfer, field)):
                 yield Problem(path_of(*place, field), problem)
         if transfer.archive is not None:
-            yield from _archive(transfer, transfer.archive, *place, "archive")
+            yield from _archive(config, transfer, transfer.archive, *place, "archive")
         if transfer.commands is not None:
             yield from _commands(transfer.commands, *place, "commands")
 
@@ -59,32 +60,20 @@ def _temp_problem(text: str) -> str:
     return ""
 
 
-def _archive(transfer: TransferSpec, archive: ArchiveSpec, *place: str) -> Iterator[Problem]:
+def _archive(config: Config, transfer: TransferSpec, archive: ArchiveSpec, *place: str) -> Iterator[Problem]:
     if not archive.path and not archive.failure_path:
         yield Problem(path_of(*place), "give a path, a failure_path or both: else nothing is archived")
+    location = archive.location or transfer.source_location
     for field in ("path", "failure_path"):
         path: str = getattr(archive, field)
         if path and (problem := relative_problem(path)):
             yield Problem(path_of(*place, field), problem)
-        elif path and archive.location in {"", transfer.source_location} and _would_be_taken(transfer, path):
+        elif path and is_looked_into(config, transfer, location, path):
             message = "what is archived there would be sent again: choose a folder that is not below source_path"
             yield Problem(path_of(*place, field), message)
     if archive.retention_days and archive.name == "exact":
         message = "retention needs the name `timestamp`: only such names say when a file was archived"
         yield Problem(path_of(*place, "retention_days"), message)
-
-
-def _would_be_taken(transfer: TransferSpec, path: str) -> bool:
-    """Say whether the transfer itself looks into this folder of its source's location."""
-    source, folder = transfer.source_path.strip("/"), path.strip("/")
-    if source in {"", "."}:
-        below: str | None = folder
-    elif folder == source:
-        return True
-    else:
-        below = folder.removeprefix(source + "/") if folder.startswith(source + "/") else None
-    # Hidden folders are never looked into.
-    return below is not None and transfer.recursive and not any(part.startswith(".") for part in below.split("/"))
 
 
 def _commands(commands: CommandsSpec, *place: str) -> Iterator[Problem]:

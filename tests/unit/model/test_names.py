@@ -109,3 +109,30 @@ def test_commands(commands: dict[str, Any], field: str, message: str) -> None:
 def test_a_step_is_read_as_by_a_shell() -> None:
     """Goal: spaces in paths are possible, and a placeholder stays one word. Method: quotes of both kinds."""
     assert parse_step("rename 'a b' \"c {source.name}\"") == Step("rename", ("a b", "c {source.name}"))
+
+
+@pytest.mark.parametrize(
+    ("path", "changes", "is_wrong"),
+    [
+        ("/srv/./out/", {}, True),
+        ("/srv/out", {"names": [{"action": "uppercase"}]}, False),
+        ("/srv/out", {"names": [{"action": "uppercase"}], "recursive": True}, True),
+        ("/srv/out/sent", {}, False),
+        ("/srv/out/sent", {"recursive": True}, True),
+        ("/srv/out/.sent", {"recursive": True}, False),
+    ],
+)
+def test_no_transfer_finds_what_it_has_written(path: str, changes: dict[str, Any], is_wrong: bool) -> None:
+    """Goal: no file goes round for ever, however folders are named. Method: a second location of the same storage."""
+    document = good()
+    document["locations"]["other"] = {"type": "local", "root": "/srv"}
+    [transfer, *_] = document["transfers"].values()
+    source_root = document["locations"][transfer["source_location"]].get("root", "/")
+    assert (source_root, transfer["source_path"]) == ("/", "/srv/out")
+    relative = path.removeprefix("/srv/")
+    transfer |= {"destination_location": "other", "destination_path": relative, **changes}
+    found_there = [problem.path.rpartition(".")[2] for problem in judge(document)[1].problems]
+    assert found_there == (["destination_path"] if is_wrong else [])
+    transfer |= {"destination_path": "in", "archive": {"location": "other", "path": relative}}
+    found_there = [problem.path.rpartition(".")[2] for problem in judge(document)[1].problems]
+    assert found_there == (["path"] if is_wrong or relative == "out" else [])
