@@ -22,6 +22,7 @@ GONE_SOURCES_MAX = 1000
 """Vanished sources that one pass reports, so that the answer stays small; the next pass reports more."""
 _REFUSALS_MAX = 10
 """Sources in a row that cannot be taken, after which it is the folder and not the files."""
+_NO_TEXT = "its name is no UTF-8, so it cannot be journalled: rename it"
 
 
 class Tally:
@@ -94,6 +95,10 @@ class Work:
         self._stability.begin()
         left = LeftOpen([], [], [], [])
         for taken in found:
+            if not _is_text(taken.name):
+                self.report(taken.name, _NO_TEXT)
+                left.waiting.append(Item(taken))
+                continue
             self._sort(left, Item(taken, self._records.get(taken.delivery)))
         known = {taken.delivery for taken in found}
         has_folder = bool(found) or await self._has_taken_folder()
@@ -122,6 +127,9 @@ class Work:
             MftError: none can be taken, so it is not the file's fault.
         """
         self._context.permit.check()
+        if not _is_text(entry.name):
+            self._refuse(entry, _NO_TEXT)
+            return None
         delivery = new_delivery(self._context.transfer, time.time())
         if not self._spec.delete_source:
             return Item(Taken.of(delivery, entry, is_kept=True))
@@ -131,12 +139,9 @@ class Work:
             raise
         except MftError as error:
             self._refusals += 1
-            self.refused += 1
             if self._refusals >= _REFUSALS_MAX:
                 raise
-            self._context.memory.retries.failed(entry.name, boottime(), self._spec.retry, counts=False)
-            self._tally.failed += 1
-            self.report(entry.name, str(error))
+            self._refuse(entry, str(error))
             return None
         self._refusals = 0
         if taken is None:
@@ -144,6 +149,14 @@ class Work:
             self._context.emit(catalogue.SOURCE_VANISHED, fields)
             return None
         return Item(taken)
+
+    def _refuse(self, entry: Entry, reason: str) -> None:
+        """Leave a source where it is, and tell why; it is tried again."""
+        self.refused += 1
+        key, source = (entry.name, None) if self._spec.delete_source else (f"kept:{entry.name}", identity(entry))
+        self._context.memory.retries.failed(key, boottime(), self._spec.retry, counts=False, source=source)
+        self._tally.failed += 1
+        self.report(entry.name, reason)
 
     def wait(self, wait_s: float) -> None:
         """Take note that there will be something to do in so many seconds; 0: it is not known when."""
@@ -159,8 +172,8 @@ class Work:
     def report(self, name: str, reason: str, delivery: str = "") -> None:
         """Tell of a file (or folder) that fails and is tried again."""
         fields = {"transfer": self._context.transfer, "delivery": delivery}
-        path = join(self._spec.source_path, name)
-        self._context.emit(catalogue.FILE_FAILED_WILL_RETRY, {**fields, "path": path, "reason": reason})
+        path = _as_text(join(self._spec.source_path, name))
+        self._context.emit(catalogue.FILE_FAILED_WILL_RETRY, {**fields, "path": path, "reason": _as_text(reason)})
 
     async def _has_taken_folder(self) -> bool:
         """Say whether there is a `.mft/` at all: without one nobody has taken single files away; it is not mounted."""
@@ -253,6 +266,16 @@ class Work:
         for delivery, _ in aside.values():
             await self._context.journal.forget(delivery)  # The operator has taken the file away.
         self._tally.gone = tuple(itertools.islice(ledger, GONE_SOURCES_MAX))
+
+
+def _as_text(text: str) -> str:
+    """Write what is no UTF-8 so that it can be told."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _is_text(path: str) -> bool:
+    """Say whether a path can be written down, in the journal and in events."""
+    return _as_text(path) == path
 
 
 def _is_aside(record: Record) -> bool:

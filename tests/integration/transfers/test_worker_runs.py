@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from mft.aio import boottime
 from mft.model.config import Config
 from mft.model.locations import LocalLocationSpec
 from mft.model.transfers import TransferSpec
+from mft.transfers.taking import new_delivery
 from mft.worker.frames import (
     Channel,
     Commit,
@@ -192,3 +194,33 @@ async def test_limits_are_of_all_that_a_worker_does(here: Path, shared_sshd: Ssh
     assert [ran.delivered for ran in ended] == [3, 3]
     assert took_s >= 500_000 / 600_000 * 0.95
     assert len(list((here / "in").iterdir())) == 6
+
+
+@pytest.mark.parametrize("is_kept", [False, True], ids=["taken", "kept"])
+async def test_a_name_that_is_no_text(tmp_path: Path, is_kept: bool) -> None:
+    """Goal: one such name holds up nobody and is told. Method: several, also in `.mft/`; a good one."""
+    out, there = tmp_path / "out", tmp_path / "there"
+    left_behind = out / ".mft" / new_delivery("t", 1_700_000_000)
+    left_behind.mkdir(parents=True)
+    there.mkdir()
+    for name in (b"bad\xff.txt", b"worse\xfe/x", b"good"):
+        path = out / os.fsdecode(name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"content")
+    (left_behind / os.fsdecode(b"old\xff")).write_bytes(b"content")
+    here = LocalLocationSpec(root=str(tmp_path))
+    spec = TransferSpec(
+        source_location="here",
+        source_path="out",
+        destination_location="here",
+        destination_path="there",
+        recursive=True,
+        delete_source=not is_kept,
+        stable_interval_s=0,
+    )
+    async with working() as agent:
+        await agent.configure(Config(locations={"here": here}, transfers={"t": spec}))
+        ran = await agent.run("t")
+    assert (ran.delivered, ran.failed, ran.error) == (1, 2, "")
+    assert [path.name for path in there.iterdir()] == ["good"]
+    assert len([path for path in out.rglob("*") if path.is_file()]) == 3 + is_kept
