@@ -33,7 +33,8 @@ WAITS_S: Mapping[str, tuple[float, float]] = {
     # So rare that no server locks the account for it.
     "credentials": (60.0, 900.0),
     "file": (1.0, 60.0),
-    "configuration": (10.0, 300.0),
+    # Storage that is not mounted looks like this too; whoever mounts it wants to see files go.
+    "configuration": (10.0, 60.0),
 }
 """Class of an error → first and longest wait before the next attempt, in seconds."""
 
