@@ -12,10 +12,10 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, TypeVar, cast
 
 import structlog
-from msgspec import json
+from msgspec import DecodeError, json
 
 from mft.aio import Latest, backoff
 from mft.cluster.keys import Keys
@@ -37,8 +37,28 @@ _QUEUE_MAX = 4096
 _RETRY_S_FIRST, _RETRY_S_MOST = 0.05, 1.0
 
 _encode = json.Encoder().encode
-_decode = json.Decoder(Record).decode
-_decode_entry = json.Decoder(LedgerEntry).decode
+T = TypeVar("T")
+
+_records_in = json.Decoder(Record)
+_entries_in = json.Decoder(LedgerEntry)
+
+
+def _decode(kv: KeyValue) -> Record:
+    return _read(_records_in, kv)
+
+
+def _decode_entry(kv: KeyValue) -> LedgerEntry:
+    return _read(_entries_in, kv)
+
+
+def _read(decoder: json.Decoder[T], kv: KeyValue) -> T:
+    """Read a value. Raises `MftError` where it cannot: if a newer program wrote it, this one must not lead."""
+    try:
+        return decoder.decode(kv.value)
+    except DecodeError as error:
+        raise MftError(
+            f"{kv.key} in etcd cannot be read by this program, perhaps a newer one wrote it: {error}"
+        ) from error
 
 
 class Refused(Conflict):
@@ -102,7 +122,7 @@ class Journal:
             transfer, _, delivery = kv.key.removeprefix(self._keys.journals).partition("/")
             if transfers is None or transfer in transfers:
                 self._revisions[kv.key] = kv.mod_revision
-                records.setdefault(transfer, {})[delivery] = _decode(kv.value)
+                records.setdefault(transfer, {})[delivery] = _decode(kv)
         for transfer in self._records.keys() - records.keys() if transfers is None else transfers:
             self._records.pop(transfer, None)
             self._with_ledger.discard(transfer)
@@ -119,7 +139,7 @@ class Journal:
         records = {}
         for kv in (await self._kv.get_prefix(prefix)).kvs:
             self._revisions[kv.key] = kv.mod_revision
-            records[kv.key.removeprefix(prefix)] = _decode(kv.value)
+            records[kv.key.removeprefix(prefix)] = _decode(kv)
         self._records[transfer] = records
         await self.load_ledger(transfer)
 
@@ -128,7 +148,7 @@ class Journal:
         ledger = {}
         for kv in (await self._kv.get_prefix(self._keys.ledger(transfer))).kvs:
             self._revisions[kv.key] = kv.mod_revision
-            entry = _decode_entry(kv.value)
+            entry = _decode_entry(kv)
             ledger[entry.path] = entry.source
         self._ledgers[transfer] = ledger
         self._with_ledger.add(transfer)
@@ -353,7 +373,7 @@ class Journal:
             self._records.get(transfer, {}).pop(delivery, None)
         else:
             self._revisions[key] = kv.mod_revision
-            self._records.setdefault(transfer, {})[delivery] = _decode(kv.value)
+            self._records.setdefault(transfer, {})[delivery] = _decode(kv)
 
     def _learn_entry(self, key: str, transfer: str, path: str, kv: KeyValue | None) -> None:
         """Take note of what the ledger says of a source now: without that every later attempt would be refused too."""
@@ -361,7 +381,7 @@ class Journal:
         if kv is None:
             self._ledgers.get(transfer, {}).pop(path, None)
         else:
-            self._ledgers.setdefault(transfer, {})[path] = _decode_entry(kv.value).source
+            self._ledgers.setdefault(transfer, {})[path] = _decode_entry(kv).source
 
     def _became(self, write: _Write, value: bytes | None, revision: int) -> Literal["applied", "untouched", "foreign"]:
         """Conclude from what stands in etcd now whether a write was applied; pure."""

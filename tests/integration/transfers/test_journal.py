@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from mft.cluster.keys import Keys
-from mft.errors import Conflict, LeadershipLost
+from mft.errors import Conflict, LeadershipLost, MftError
 from mft.etcd.beside import beside
 from mft.etcd.client import EtcdClient
 from mft.model.delivery import Kept, LedgerEntry, Record, State, Term
@@ -102,6 +102,13 @@ async def test_an_old_leader_writes_nothing(desk: Desk) -> None:
         assert await desk.revisions() == before
     with pytest.raises(LeadershipLost):
         await old.commit("t", {"d3": intent()}, ())
+
+
+async def test_what_cannot_be_read_is_said_and_not_led(desk: Desk) -> None:
+    """Goal: an older program does not lead on what a newer one wrote. Method: a record in a state nobody knows."""
+    await desk.client.kv.put(desk.keys.record("t", "d1"), b'{"state":"beamed","name":"a.txt"}')
+    with pytest.raises(MftError, match=r"journal/t/d1 in etcd cannot be read .* newer"):
+        await desk.begin_term()
 
 
 async def test_another_life_of_the_store_ends_the_term(desk: Desk) -> None:
