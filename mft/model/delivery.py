@@ -110,11 +110,16 @@ def is_temp(name: str) -> bool:
 def is_stale_temp(name: str, deliveries: str, term: Term, run: int) -> bool:
     """Say whether this is the temp file of a transfer, but not of this run.
 
+    One of another life of the store is left: it may be another cluster's, with a transfer of the same name to the same
+    folder, and its temp file in an `intent`; what vanishes there counts as published.
+
     `deliveries` is what all delivery ids of the transfer begin with. Whatever prefix and suffix the transfer had when
     the file was made: the delivery's id and what follows it tell.
     """
     found = re.search(rf"{re.escape(deliveries)}[0-9a-f]{{22}}\.(?P<mark>[^./]*-\d+)\.(?P<run>\d+)-\d+", name)
-    return found is not None and (found["mark"], int(found["run"])) != (term_mark(term), run)
+    if found is None or not found["mark"].startswith(f"{term.incarnation[:6]}-"):
+        return False
+    return (found["mark"], int(found["run"])) != (term_mark(term), run)
 
 
 def taken_at(delivery: str) -> float:
