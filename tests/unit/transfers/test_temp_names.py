@@ -17,7 +17,7 @@ ENTRY = Entry("a", 5, 1.0, is_file=True, is_folder=False)
 
 @pytest.mark.parametrize(("prefix", "suffix"), [(".", ".part"), ("", ""), ("upload-", ".tmp"), ("abcdef", "0123")])
 def test_temp_files_are_known_by_their_delivery(prefix: str, suffix: str) -> None:
-    """Goal: they are found whatever the prefix and suffix were then; those of this run, and of another cluster, stay. Method: each."""
+    """Goal: found whatever prefix and suffix were then; those of this run and of other clusters stay. Method: each."""
     mine, other = delivery_prefix("t"), delivery_prefix("u")
     delivery = new_delivery("t", 1_700_000_000.5)
     others = [(TERM, 2, True), (TERM, 33, True), (Term("life", 6), RUN, True), (Term("other", 6), RUN, False)]
