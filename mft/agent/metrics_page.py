@@ -96,7 +96,7 @@ class Moment(Collector):
         """Tell of the transfers that are led here."""
         led = self._state.transfers
         for name, about, field in (
-            ("mft_open_deliveries", "Deliveries under way.", "open"),
+            ("mft_open_deliveries", "Deliveries uploaded and not yet finished.", "open"),
             ("mft_uncertain_deliveries", "Deliveries that are uncertain and wait for an operator.", "held"),
             ("mft_quarantined_files", "Files that were put aside after too many attempts.", "quarantined"),
             ("mft_pass_failures", "Passes in a row that failed.", "failures"),

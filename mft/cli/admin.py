@@ -16,6 +16,7 @@ import typer
 from mft.cli import options
 from mft.cli.admin_options import ADDRESS, SETTINGS, Address, OutputForm, TlsCa, TokenFile, connect_to
 from mft.cli.admin_output import Output, message_json, print_json, print_table, say, time_text, warn
+from mft.cli.admin_transfers import author as caller
 from mft.cli.admin_transfers import deliveries, resend, transfers_app
 from mft.errors import Invalid, MftError, Problem
 
@@ -66,7 +67,7 @@ def apply(
     from mft.pb.admin.v1 import admin_pb2 as pb
 
     request = pb.ApplyRequest(
-        document=_read(file), base_version=base, author=author or _author(), comment=comment, dry_run=dry_run
+        document=_read(file), base_version=base, author=author or caller(), comment=comment, dry_run=dry_run
     )
     with connect_to(server, token_file, tls_ca) as client:
         answer = client.call(client.config.Apply, request)
@@ -241,10 +242,6 @@ def _read(file: str) -> bytes:
         return Path(file).read_bytes()
     except OSError as error:
         raise Invalid(f"{file} cannot be read: {error.strerror}") from error
-
-
-def _author() -> str:
-    return f"{os.environ.get('SUDO_USER') or os.environ.get('USER') or os.getuid()}@{options.default_name()}"
 
 
 def _one_line(text: str) -> str:

@@ -65,14 +65,14 @@ class Client:
         try:
             return method(request, timeout=CALL_S, metadata=self._metadata())
         except grpc.RpcError as error:
-            raise _translated(error, self._server.address) from error
+            raise _translated(error, self._server) from error
 
     def follow(self, method: Callable[..., Iterable[Answer]], request: Any) -> Iterator[Answer]:
         """Make a call that goes on, and yield its answers until it ends. Raises as `call` does."""
         try:
             yield from method(request, metadata=self._metadata())
         except grpc.RpcError as error:
-            raise _translated(error, self._server.address) from error
+            raise _translated(error, self._server) from error
 
     def _metadata(self) -> list[tuple[str, str]]:
         metadata = [(DETAIL_MAX_KEY, str(DETAIL_BYTES_MAX))]
@@ -101,12 +101,13 @@ def read_token(path: Path | None) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise Denied(f"the token in {path} cannot be read: {reason}") from error
-    if not token:
-        raise Denied(f"{path} holds no token")
+    if not token or not token.isprintable():  # grpc would print its own complaint about what no header can hold.
+        raise Denied(f"{path} holds no token: give admin.token from the controller's data folder, or a copy of it")
     return token
 
 
-def _translated(error: Any, address: str) -> MftError:
+def _translated(error: Any, server: Server) -> MftError:
+    address = server.address
     status, message = error.code(), error.details() or "no reason given"
     detail = pb.ErrorDetail()
     for key, value in error.trailing_metadata() or ():
@@ -115,6 +116,8 @@ def _translated(error: Any, address: str) -> MftError:
     if not detail.code:
         if status in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
             return Unavailable(f"no controller answers at {address}: {_first_line(message)}")
+        if status is grpc.StatusCode.UNAUTHENTICATED and server.token:
+            return Denied(f"the controller at {address} has another admin token: give the one from its own data folder")
         if status is grpc.StatusCode.UNAUTHENTICATED:
             return Denied(f"{message}: give --token-file FILE or set MFT_ADMIN_TOKEN_FILE")
         if status is grpc.StatusCode.UNIMPLEMENTED:

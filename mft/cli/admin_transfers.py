@@ -270,9 +270,15 @@ def resend(
 
 def author() -> str:
     """Say who calls: the user on this host."""
+    import getpass
+
     from mft.cli import options
 
-    return f"{os.environ.get('SUDO_USER') or os.environ.get('USER') or os.getuid()}@{options.default_name()}"
+    try:
+        user = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):  # In a container the user may have a number alone.
+        user = str(os.getuid())
+    return f"{user}@{options.default_name()}"
 
 
 def time_of(text: str, option: str, now: float) -> float:

@@ -295,6 +295,12 @@ def _why_not(known: Found) -> str:
             f"the file once more, put it into the source folder again ({known.source_path or 'as it was'}; from the "
             "archive if the transfer keeps one)"
         )
+    if known.outcome == "quarantined":
+        return (
+            f"delivery {known.delivery} is not held any more: it was quarantined at {at}, and then moved to the "
+            "transfer's archive.failure_path or taken away by somebody: to send the file, put it into the source "
+            f"folder again ({known.source_path or 'as it was'})"
+        )
     return (
         f"delivery {known.delivery} is not held: it was {known.outcome} at {at}, and is tried again by itself; "
         "`mft-admin transfers show` says what is open"

@@ -106,6 +106,7 @@ async def test_exit_codes(admin: Admin, controller: Controller, tmp_path: Path) 
         (("transfers", "pause", "nothing"), 1, "no transfer nothing"),
         (("deliveries", "--since", "soon"), 1, "neither an age"),
         (("config", "show", "--token-file", tmp_path / "none"), 4, "cannot be read"),
+        (("config", "show", "--token-file", file), 4, "holds no token"),
         (("status", "--server", address), 5, f"no controller answers at {address}"),
     ]:
         ended = await admin(*arguments)

@@ -141,7 +141,10 @@ async def test_steering(cluster: Cluster) -> None:
 
 
 async def test_a_held_file_is_sent_on_demand(cluster: Cluster) -> None:
-    """Goal: what is put aside says so and goes by `resend`. Method: the destination has the name; then it has not."""
+    """Goal: what is put aside says so and goes by `resend`, unless it was moved away.
+
+    Method: the destination has the name; then it has not. The same with an archive for what fails.
+    """
     document = cluster.base()
     document["transfers"]["out"] |= {"overwrite_rule": "fail", "retry": {"attempts_max": 1}}
     (cluster.inbox / "held.csv").write_bytes(b"was there")
@@ -158,6 +161,17 @@ async def test_a_held_file_is_sent_on_demand(cluster: Cluster) -> None:
     assert (cluster.inbox / "held.csv").stat().st_size == sent.size_bytes
     unknown = await cluster.admin("resend", "out", "nothing")
     assert (unknown.code, "no open delivery" in unknown.errors) == (1, True), unknown
+    document["transfers"]["out"] |= {"archive": {"failure_path": "failed"}}
+    (cluster.inbox / "moved.csv").write_bytes(b"was there")
+    await cluster.whole("a", version=await cluster.apply(document))
+    cluster.give("moved.csv")
+    (moved,) = await known(cluster, 1, "moved.csv", "quarantined")
+
+    async def is_not_ours() -> bool:
+        refused = await cluster.admin("resend", "out", moved.delivery)
+        return (refused.code, "archive.failure_path" in refused.errors) == (3, True)
+
+    await eventually(is_not_ours, LIMIT_S, what="what was moved to failure_path is not held", every_s=0.5)
 
 
 async def test_a_run_is_watched_and_cancelled(cluster: Cluster) -> None:
