@@ -13,6 +13,8 @@ SIGTERM drains: it is passed to the agent. A second one ends everything at once.
 from __future__ import annotations
 
 import ctypes
+import fcntl
+import json
 import os
 import select
 import signal
@@ -29,6 +31,8 @@ _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
 _END_S_MAX = 10.0
 """How long killed descendants may take to be gone; only one stuck in the kernel (a dead NFS mount) takes longer."""
 _REVOKE_S_MAX = 5.0
+_LOCK_S_MAX = 2.0
+"""How long one that is just being killed may still have the data folder."""
 _RESTART_S_FIRST, _RESTART_S_MOST = 0.2, 10.0
 _STEADY_S = 60.0
 """An agent that lived this long did not fail at start: the next wait is the first again."""
@@ -52,6 +56,11 @@ class Guardian:
 
     def run(self) -> int:
         """Keep an agent running until asked to end. Returns the exit status of the program."""
+        folder = json.loads(self._options)["data"]
+        lock = _lock(Path(folder))
+        if lock is None:
+            _say(f"another instance uses the data folder {folder}: end that one, or give this one its own (--data)")
+            return EXIT_USAGE
         signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
         for number in _SIGNALS:
             signal.signal(number, _heard)
@@ -127,6 +136,32 @@ class Guardian:
             subprocess.run(command, timeout=_REVOKE_S_MAX, check=False)
         except subprocess.TimeoutExpired:
             _say("etcd did not answer: the dead agent's lease runs out by itself")
+
+
+def _lock(folder: Path) -> int | None:
+    """Take the data folder for this program's life, so that no two instances write to it. None: another one has it.
+
+    Returns the descriptor that holds the lock, which no child inherits; -1 where the folder cannot be used, which the
+    agent will explain.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return -1
+    until = time.monotonic() + _LOCK_S_MAX
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                os.close(descriptor)
+                return None
+            time.sleep(0.1)
+        except OSError:
+            return -1  # A file system without locks.
+        else:
+            return descriptor
 
 
 def _end_descendants() -> bool:

@@ -34,3 +34,22 @@ async def test_a_program_that_was_stopped_goes_on(tmp_path: Path) -> None:
         assert await node.ended() == 0
     finally:
         node.kill()
+
+
+async def test_a_data_folder_in_use_is_refused(tmp_path: Path) -> None:
+    """Goal: no two instances write to one folder. Method: start a node twice, kill one, start the other."""
+    command = [program("mft-node"), "--name", "a", "--etcd", f"127.0.0.1:{free_port()}", "--data", str(tmp_path / "a")]
+    first, second = Program("a", command, tmp_path), Program("second", command, tmp_path)
+    try:
+        first.launch()
+        await eventually(first.agent, 60, what="an agent")
+        second.launch()
+        assert await second.ended() == 2
+        assert "another instance uses the data folder" in second.text()
+        assert first.agent()
+        first.kill()
+        second.launch()
+        await eventually(second.agent, 60, what="an agent")
+    finally:
+        second.kill()
+        first.kill()
