@@ -18,8 +18,8 @@ from mft.etcd.client import EtcdClient
 
 _SETTLE_S = 0.015
 """How long etcd and sshd may take to carry out what a node sent before it was frozen."""
-_FREEZE_S_MAX = 0.3
-"""Far below what a node may lag before it gives up leading; a longer look is no look."""
+_FREEZE_S_MAX = 0.8
+"""Below what a node may lag before it gives up leading (TTL/4); a longer look is no look."""
 _FREEZES_MAX = 150
 """Tries to meet the wanted state; then any delivery in flight will do."""
 _HUNT_S_MAX = 60.0
@@ -27,7 +27,7 @@ _HUNT_S_MAX = 60.0
 _LOOK_EVERY_S = 0.02
 _RUN_ON_S = 0.005, 0.04
 """Bounds of the time between two freezes, in which the deliveries go on."""
-_MARGIN = 10
+_MARGIN = 30
 """This close to the least number of undelivered files any delivery in flight will do, for soon it is too late."""
 
 

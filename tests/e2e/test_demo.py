@@ -11,7 +11,7 @@ import pytest
 
 COMMAND = (sys.executable, "-m", "mft.cli.demo", "--json")
 RUN_LIMIT_S = 200.0
-FILES = 250
+FILES = 400
 """So many that the leader is still at work when its moment comes to be killed, however slow the one who looks."""
 FIELDS = ["uploaded", "delivered", "lost", "duplicates", "failover_s", "ready_s", "killed_at", "in_flight"]
 
