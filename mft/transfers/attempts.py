@@ -74,7 +74,7 @@ class Attempts:
         try:
             return await prepare(self._context, item.taken, item.record)
         except MftError as error:
-            failure, attempts = self._failed(item, error)
+            failure, attempts = self.failed(item, error)
             # Only before any intent: after one it may be published already, and then has to be finished.
             is_new = item.record is None or item.record.state == "taken"
             if is_new and failure.counts and attempts >= self._context.spec.retry.attempts_max:
@@ -85,13 +85,17 @@ class Attempts:
         try:
             await publish(self._context, item.taken, prepared)
         except MftError as error:
-            self._failed(item, error)
+            self.failed(item, error)
             return False
-        self._context.memory.retries.forget(item.key)
-        self._tally.delivered += 1
+        self.delivered(item)
         return True
 
-    def _failed(self, item: Item, error: MftError) -> tuple[Failure, int]:
+    def delivered(self, item: Item) -> None:
+        """Take note of a file that has arrived."""
+        self._context.memory.retries.forget(item.key)
+        self._tally.delivered += 1
+
+    def failed(self, item: Item, error: MftError) -> tuple[Failure, int]:
         """Take note of a failure. Returns what it means, and how many count against the file by now.
 
         Raises:

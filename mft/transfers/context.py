@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Protocol
 
 import msgspec
 
 from mft.aio import boottime
-from mft.errors import LeadershipLost
+from mft.errors import LeadershipLost, MftError
 from mft.model.delivery import Kept, Record, Term, temp_name
 from mft.model.locations import LocationSpec, SshLocationSpec
 from mft.model.transfers import TransferSpec
@@ -47,6 +47,19 @@ class Journal(Protocol):
 
     async def forget(self, delivery: str) -> None:
         """Remove the delivery's record. Raises as `put` does."""
+        ...
+
+    async def put_all(self, records: Mapping[str, Record]) -> Mapping[str, MftError]:
+        """Write these records (delivery → record). Returns delivery → why it was refused; the others are written.
+
+        Raises:
+            LeadershipLost: the term has ended; nothing was written.
+            Unavailable: etcd cannot be reached; whether they were written is unknown.
+        """
+        ...
+
+    async def forget_all(self, deliveries: Sequence[str]) -> Mapping[str, MftError]:
+        """Remove the records of these deliveries; as `put_all`."""
         ...
 
 

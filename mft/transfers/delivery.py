@@ -28,7 +28,7 @@ from mft.transfers.remotes.base import Entry, join
 from mft.transfers.sending import Sending
 from mft.transfers.taking import Taken, identity, remove_taken
 
-__all__ = ["Journal", "Permit", "Prepared", "RunContext", "deliver", "prepare", "publish"]
+__all__ = ["Journal", "Permit", "Prepared", "RunContext", "deliver", "facts_of", "prepare", "publish", "remove_temp"]
 
 _VANISHED = "its temp file vanished before it got its final name: the partner removes temp files, or repeated a request"
 _UNCERTAIN = "its temp file is gone, which proves nothing at a partner that removes temp files or renames in two steps"
@@ -124,7 +124,7 @@ async def _upload(context: RunContext, taken: Taken, wanted: str, target: str) -
         sending.remember()
         raise  # Nothing can be cleaned up over a lost connection; a later sweep removes what is not gone on with.
     except MftError:
-        await _remove_temp(context, sending.temp)
+        await remove_temp(context, sending.temp)
         raise
     record = _record(context, taken, verdict.target, before, sending)
     if verdict.is_skipped:
@@ -165,7 +165,7 @@ async def _skip(context: RunContext, taken: Taken, record: Record) -> Record:
     done = msgspec.structs.replace(record, state="done", names=(), skipped=True)
     await context.journal.put(taken.delivery, done)
     if record.names:
-        await _remove_temp(context, record.names[-1])
+        await remove_temp(context, record.names[-1])
     return done
 
 
@@ -178,7 +178,7 @@ async def _withdraw(context: RunContext, taken: Taken, record: Record) -> None:
     """
     withdrawn = msgspec.structs.replace(record, state="taken", names=(), target="")
     await context.journal.put(taken.delivery, withdrawn)
-    await _remove_temp(context, record.names[-1])
+    await remove_temp(context, record.names[-1])
 
 
 async def _still_there(context: RunContext, taken: Taken, record: Record) -> None:
@@ -252,7 +252,7 @@ async def _finish(context: RunContext, taken: Taken, record: Record) -> None:
     context.permit.check()
     if not taken.is_kept:
         await remove_taken(context.source, context.spec.source_path, taken)
-    facts = _facts(context, taken, record)
+    facts = facts_of(context, taken, record)
     if record.skipped:
         path = join(context.spec.source_path, taken.name)
         context.emit(catalogue.DESTINATION_KEPT, {**facts, "path": path, "destination": facts["path"]})
@@ -360,7 +360,7 @@ async def _uncertain(context: RunContext, taken: Taken, record: Record, reason: 
     """Journal that it cannot be known whether this delivery was published. Returns the error to raise."""
     uncertain = msgspec.structs.replace(record, state="uncertain", reason=reason)
     await context.journal.put(taken.delivery, uncertain)
-    context.emit(catalogue.DELIVERY_UNCERTAIN, {**_facts(context, taken, uncertain), "reason": reason})
+    context.emit(catalogue.DELIVERY_UNCERTAIN, {**facts_of(context, taken, uncertain), "reason": reason})
     return MftError(f"{taken.name}: {reason}")
 
 
@@ -384,15 +384,17 @@ async def _confirm_gone(context: RunContext, name: str) -> None:
         raise Unavailable(f"{name} could not be renamed, yet it is there: tried again")
 
 
-async def _remove_temp(context: RunContext, name: str) -> None:
+async def remove_temp(context: RunContext, name: str) -> None:
+    """Remove a temp file of this attempt, if it was made at all."""
     context.permit.check()
     try:
         await context.destination.remove(context.at_destination(name))
     except MftError:
-        pass  # It was perhaps never made. What stays is swept at the next term.
+        pass  # What stays is swept at the next term.
 
 
-def _facts(context: RunContext, taken: Taken, record: Record) -> dict[str, Any]:
+def facts_of(context: RunContext, taken: Taken, record: Record) -> dict[str, Any]:
+    """Give what events tell of a delivery."""
     return {
         "transfer": context.transfer,
         "delivery": taken.delivery,

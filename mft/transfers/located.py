@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Literal
 
 from mft.errors import MftError
@@ -70,6 +70,16 @@ class LocatedRemote:
         with self._located:
             return await self.remote.sha256(path)
 
+    def locate(self, error: MftError) -> MftError:
+        """Name the place in an error, unless it is named already."""
+        self._located.name(error)
+        return error
+
+    @property
+    def located(self) -> AbstractContextManager[None]:
+        """Names the place in errors of calls that go to `remote` itself."""
+        return self._located
+
     async def close(self) -> None:
         """Give up the connection."""
         await self.remote.close()
@@ -84,7 +94,7 @@ class LocatedRemote:
                 yield piece
 
 
-class _Located:
+class _Located(AbstractContextManager[None]):
     """Names the place in an error, unless it is named already: content is read from within the other's writing.
 
     A class, because every call passes through it, and a generator costs three times as much. It holds nothing of a
@@ -101,5 +111,10 @@ class _Located:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Name it."""
-        if isinstance(error, MftError) and not error.location:
+        if isinstance(error, MftError):
+            self.name(error)
+
+    def name(self, error: MftError) -> None:
+        """Name the place in this error."""
+        if not error.location:
             error.location, error.role = self._location, self._role

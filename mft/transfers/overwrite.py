@@ -19,7 +19,7 @@ from mft.transfers.context import RunContext
 from mft.transfers.naming import stamped
 from mft.transfers.remotes.base import Entry, shown
 
-_NO_LOOK: frozenset[OverwriteRule] = frozenset({"overwrite", "disable"})
+NO_LOOK: frozenset[OverwriteRule] = frozenset({"overwrite", "disable"})
 
 
 class Verdict(NamedTuple):
@@ -38,7 +38,7 @@ async def judge(context: RunContext, delivery: str, wanted: str, target: str) ->
         Conflict: another file stands there, and the rule is `fail`.
     """
     rule = context.spec.overwrite_rule
-    if rule in _NO_LOOK:
+    if rule in NO_LOOK:
         return Verdict(target)
     if rule == "timestamp-always" and target == wanted:
         target = stamped(wanted, taken_at(delivery))

@@ -15,6 +15,7 @@ from mft.model.delivery import Record, is_stale_temp
 from mft.transfers.archive import purge_archive
 from mft.transfers.attempts import Attempts, all_of
 from mft.transfers.batches import run_batch
+from mft.transfers.bundle import BUNDLES_MAX, FILES_MAX, Bundler, bundler_of
 from mft.transfers.context import RunContext
 from mft.transfers.failures import classify
 from mft.transfers.orphans import Prefixes, find_orphans
@@ -141,47 +142,111 @@ class _Queued(NamedTuple):
 
 
 _Queue = asyncio.Queue[_Queued | None]
+_Bundles = asyncio.Queue[list[_Queued] | None]
+
+
+class _Feed:
+    """Hands out what the walk finds: small files many at one time, as bundles, all others one by one."""
+
+    def __init__(self, count: int, bundler: Bundler | None) -> None:
+        self.singles: _Queue = asyncio.Queue(maxsize=count)
+        self.bundles: _Bundles = asyncio.Queue(maxsize=1)
+        self._bundler = bundler
+        self._bundle: list[_Queued] = []
+
+    async def put(self, queued: _Queued) -> None:
+        """Wait until there is room for this one."""
+        if queued.earlier is not None:
+            await self._hand_over()  # The earlier one may be in it.
+        elif self._bundler and isinstance(queued.item, Entry) and self._bundler.takes(queued.item):
+            self._bundle.append(queued)
+            if len(self._bundle) == FILES_MAX:
+                await self._hand_over()
+            return
+        await self.singles.put(queued)
+
+    async def end(self, singles: int, bundles: int) -> None:
+        """Tell so many takers of each kind that there is no more."""
+        await self._hand_over()
+        for _ in range(singles):
+            await self.singles.put(None)
+        for _ in range(bundles):
+            await self.bundles.put(None)
+
+    async def _hand_over(self) -> None:
+        bundle, self._bundle = self._bundle, []
+        if len(bundle) == 1:
+            await self.singles.put(bundle[0])
+        elif bundle:
+            await self.bundles.put(bundle)
 
 
 async def _stream(context: RunContext, work: Work, attempts: Attempts) -> None:
-    """Deliver each file as it is found: the walk waits for the deliveries, so a huge folder needs no huge memory."""
+    """Deliver each file as it is found: the walk waits for the deliveries, so a huge folder needs no huge memory.
+
+    `parallel_files` at one time; a bundle of small ones counts as one.
+    """
     count = context.spec.parallel_files
-    queue: _Queue = asyncio.Queue(maxsize=count)
-    feed = partial(_feed, work, attempts, queue, count)
-    await all_of([feed, *[partial(_deliver_all, work, attempts, queue)] * count], f"deliver:{context.transfer}")
+    bundler = bundler_of(context, work, attempts)
+    feed = _Feed(count, bundler)
+    slots = asyncio.Semaphore(count)
+    works = [partial(_deliver_all, work, attempts, feed.singles, slots)] * count
+    if bundler is not None:
+        works += [partial(_deliver_bundles, bundler, attempts, feed.bundles, slots)] * min(count, BUNDLES_MAX)
+    takers = (count, len(works) - count)
+    await all_of([partial(_feed, work, attempts, feed, takers), *works], f"deliver:{context.transfer}")
 
 
-async def _feed(work: Work, attempts: Attempts, queue: _Queue, count: int) -> None:
+async def _feed(work: Work, attempts: Attempts, feed: _Feed, takers: tuple[int, int]) -> None:
     names = _Names()
     left = await work.left_open()
     attempts.begin(left)
     for item in (*left.waiting, *left.held):
         names.block(item.taken.name)
     for item in left.due:
-        await queue.put(_Queued(item, *names.enter(item.taken.name)))
+        await feed.put(_Queued(item, *names.enter(item.taken.name)))
     async with aclosing(work.sources()) as sources:
         async for entry, is_stable in sources:
             if not attempts.takes_new:
                 break
             if not is_stable or names.is_blocked(entry.name) or not work.is_due(entry):
                 continue
-            await queue.put(_Queued(entry, *names.enter(entry.name)))
-    for _ in range(count):
-        await queue.put(None)
+            await feed.put(_Queued(entry, *names.enter(entry.name)))
+    await feed.end(*takers)
 
 
-async def _deliver_all(work: Work, attempts: Attempts, queue: _Queue) -> None:
+async def _deliver_all(work: Work, attempts: Attempts, queue: _Queue, slots: asyncio.Semaphore) -> None:
     """Make deliveries from the queue until it says that there are no more."""
     while (queued := await queue.get()) is not None:
         arrived = False
         try:
             if queued.earlier is None or await queued.earlier:
-                item = await _begun(work, attempts, queued.item)
-                arrived = item is not None and await attempts.deliver(item)
+                async with slots:
+                    item = await _begun(work, attempts, queued.item)
+                    arrived = item is not None and await attempts.deliver(item)
         finally:
-            # It is cancelled with whoever waits for it, where the whole pass ends.
-            if not queued.arrived.done():
-                queued.arrived.set_result(arrived)
+            _settle(queued, arrived)
+
+
+async def _deliver_bundles(bundler: Bundler, attempts: Attempts, queue: _Bundles, slots: asyncio.Semaphore) -> None:
+    """Do the same with bundles."""
+    while (bundle := await queue.get()) is not None:
+        arrived = [False] * len(bundle)
+        try:
+            async with slots:
+                if attempts.takes_new:
+                    arrived = await bundler.deliver(
+                        [queued.item for queued in bundle if isinstance(queued.item, Entry)]
+                    )
+        finally:
+            for queued, has_arrived in zip(bundle, arrived, strict=True):
+                _settle(queued, has_arrived)
+
+
+def _settle(queued: _Queued, arrived: bool) -> None:
+    # It is cancelled with whoever waits for it, where the whole pass ends.
+    if not queued.arrived.done():
+        queued.arrived.set_result(arrived)
 
 
 async def _begun(work: Work, attempts: Attempts, item: Item | Entry) -> Item | None:

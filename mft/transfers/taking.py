@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from mft.errors import Invalid, MftError, NotFound
 from mft.model.delivery import TAKEN_FOLDER, Kept
-from mft.transfers.remotes.base import Entry, Remote, join
+from mft.transfers.remotes.base import Entry, Remote, join, parents
 from mft.transfers.selection import walk
 
 _CLOCKS_DIFFER_S_MAX = 60.0
@@ -131,7 +131,7 @@ async def take(source: Remote, folder: str, entry: Entry, delivery: str) -> Take
         await source.make_folder(join(folder, TAKEN_FOLDER))
         await source.make_folder(place)
     try:
-        for parent in _parents(entry.name):
+        for parent in parents(entry.name):
             await source.make_folder(join(place, parent))
         await source.rename(join(folder, entry.name), taken.path(folder))
     except NotFound:
@@ -155,15 +155,9 @@ async def remove_taken(source: Remote, folder: str, taken: Taken) -> None:
     await _remove_place(source, join(folder, TAKEN_FOLDER, taken.delivery), taken.name)
 
 
-def _parents(path: str) -> list[str]:
-    """List the folders in a path, the outermost first: of `a/b/c` these are `a` and `a/b`."""
-    parts = path.split("/")[:-1]
-    return ["/".join(parts[: count + 1]) for count in range(len(parts))]
-
-
 async def _remove_place(source: Remote, place: str, path: str) -> None:
     """Remove a delivery's folder and those in it that lead to `path`, as far as they are empty."""
-    for parent in reversed(_parents(path)):
+    for parent in reversed(parents(path)):
         await _remove_folder(source, join(place, parent))
     await _remove_folder(source, place)
 

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -54,15 +55,11 @@ EXIT_DEADLINE = 70
 """Exit status of a worker whose term ended while its agent was silent."""
 
 
-_Waiting = dict[str, "asyncio.Future[None]"]
-"""Delivery → who waits for its write."""
-
-
 class FrameJournal:
     """The journal as a worker has it: each write is asked of the agent, which holds the term and talks to etcd.
 
-    What is asked for in one turn of the loop goes in one frame, and so, as a rule, in one transaction: deliveries that
-    began together stay together. Each has an answer of its own.
+    What single deliveries ask for in one turn of the loop goes in one frame, and so, as a rule, in one transaction:
+    those that began together stay together. Each has an answer of its own.
     """
 
     def __init__(self, channel: Channel[Order], run: int, seqs: itertools.count[int]) -> None:
@@ -70,12 +67,12 @@ class FrameJournal:
         self._run = run
         self._seqs = seqs
         self._puts: dict[str, tuple[Record, asyncio.Future[None]]] = {}
-        self._forgets: _Waiting = {}
-        self._waiting: dict[int, _Waiting] = {}
+        self._forgets: dict[str, asyncio.Future[None]] = {}
+        self._waiting: dict[int, Callable[[Recorded], None]] = {}
         self._is_due = False
 
     async def put(self, delivery: str, record: Record) -> None:
-        """Write this record; see `mft.transfers.delivery.Journal`."""
+        """Write this record; see `mft.transfers.context.Journal`."""
         future = self._later()
         self._puts[delivery] = (record, future)
         await future
@@ -85,18 +82,28 @@ class FrameJournal:
         future = self._forgets[delivery] = self._later()
         await future
 
+    async def put_all(self, records: Mapping[str, Record]) -> Mapping[str, MftError]:
+        """Write these records, in a frame of their own."""
+        return await self._answer_of(Commit(seq=next(self._seqs), run=self._run, puts=dict(records)))
+
+    async def forget_all(self, deliveries: Sequence[str]) -> Mapping[str, MftError]:
+        """Remove these records."""
+        return await self._answer_of(Commit(seq=next(self._seqs), run=self._run, forgets=tuple(deliveries)))
+
     def answer(self, frame: Recorded) -> None:
         """Give the agent's answer to those who wait for it here."""
-        for delivery, future in self._waiting.pop(frame.seq, {}).items():
-            error = frame.error or frame.errors.get(delivery, "")
-            if future.done():
-                continue
-            if frame.lost:
-                future.set_exception(LeadershipLost(error))
-            elif error:
-                future.set_exception(Conflict(error, code=FOREIGN))
-            else:
-                future.set_result(None)
+        if waiting := self._waiting.pop(frame.seq, None):
+            waiting(frame)
+
+    async def _answer_of(self, commit: Commit) -> Mapping[str, MftError]:
+        future: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
+        self._ask(commit, partial(_settle, future))
+        answer = await future
+        if answer.lost:
+            raise LeadershipLost(answer.error)
+        if answer.error:
+            return {delivery: Conflict(answer.error, code=FOREIGN) for delivery in (*commit.puts, *commit.forgets)}
+        return {delivery: Conflict(error, code=FOREIGN) for delivery, error in answer.errors.items()}
 
     def _later(self) -> asyncio.Future[None]:
         loop = asyncio.get_running_loop()
@@ -113,15 +120,34 @@ class FrameJournal:
         forgets = {delivery: future for delivery, future in self._forgets.items() if not future.done()}
         self._puts, self._forgets = {}, {}
         if puts:
+            waiting = {delivery: future for delivery, (_, future) in puts.items()}
             records = {delivery: record for delivery, (record, _) in puts.items()}
-            self._ask({delivery: future for delivery, (_, future) in puts.items()}, puts=records)
+            self._ask(Commit(seq=next(self._seqs), run=self._run, puts=records), partial(_settle_each, waiting))
         if forgets:
-            self._ask(forgets, forgets=tuple(forgets))
+            commit = Commit(seq=next(self._seqs), run=self._run, forgets=tuple(forgets))
+            self._ask(commit, partial(_settle_each, forgets))
 
-    def _ask(self, waiting: _Waiting, puts: dict[str, Record] | None = None, forgets: tuple[str, ...] = ()) -> None:
-        seq = next(self._seqs)
-        self._waiting[seq] = waiting
-        self._channel.send(Commit(seq=seq, run=self._run, puts=puts or {}, forgets=forgets))
+    def _ask(self, commit: Commit, answered: Callable[[Recorded], None]) -> None:
+        self._waiting[commit.seq] = answered
+        self._channel.send(commit)
+
+
+def _settle(future: asyncio.Future[Recorded], frame: Recorded) -> None:
+    if not future.done():
+        future.set_result(frame)
+
+
+def _settle_each(waiting: Mapping[str, asyncio.Future[None]], frame: Recorded) -> None:
+    for delivery, future in waiting.items():
+        error = frame.error or frame.errors.get(delivery, "")
+        if future.done():
+            continue
+        if frame.lost:
+            future.set_exception(LeadershipLost(error))
+        elif error:
+            future.set_exception(Conflict(error, code=FOREIGN))
+        else:
+            future.set_result(None)
 
 
 class OutboundWorker:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-from mft.errors import MftError
+from mft.errors import MftError, Unavailable
 from mft.model.delivery import Kept, Record
 
 Told = list[tuple[str, str]]
@@ -39,6 +39,26 @@ class MemoryJournal:
         self.records.pop(delivery, None)
         self.told.append((delivery, "forget"))
         self._may(self.after, delivery, "forget")
+
+    async def put_all(self, records: Mapping[str, Record]) -> Mapping[str, MftError]:
+        """Write these records, one after the other."""
+        return await self._each((delivery, self.put(delivery, record)) for delivery, record in records.items())
+
+    async def forget_all(self, deliveries: Sequence[str]) -> Mapping[str, MftError]:
+        """Remove these records, one after the other."""
+        return await self._each((delivery, self.forget(delivery)) for delivery in deliveries)
+
+    @staticmethod
+    async def _each(writes: Iterable[tuple[str, Awaitable[None]]]) -> Mapping[str, MftError]:
+        refused: dict[str, MftError] = {}
+        for delivery, write in writes:
+            try:
+                await write
+            except Unavailable:
+                raise
+            except MftError as error:
+                refused[delivery] = error
+        return refused
 
     @staticmethod
     def _may(rule: Callable[[str, str], MftError | None], delivery: str, state: str) -> None:

@@ -88,6 +88,12 @@ def join(*parts: str) -> str:
     return path or "/"
 
 
+def parents(path: str) -> list[str]:
+    """List the folders in a path, the outermost first: of `a/b/c` these are `a` and `a/b`."""
+    parts = path.split("/")[:-1]
+    return ["/".join(parts[: count + 1]) for count in range(len(parts))]
+
+
 def shown(path: str) -> str:
     """Write a path as it may stand in a message: a name can hold line breaks, or bytes that are no text."""
     return path if path.isprintable() else ascii(path)

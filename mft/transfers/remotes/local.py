@@ -7,7 +7,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,10 @@ from typing import Any, ParamSpec, TypeVar
 
 from mft.errors import Denied, Exhausted, MftError, NotFound, Unavailable
 from mft.model.locations import LocalLocationSpec
+from mft.transfers.remotes import local_bundles
 from mft.transfers.remotes.base import CHUNK_BYTES, Entry, join, shown
+from mft.transfers.remotes.bundles import Move, Took
+from mft.transfers.remotes.local_bundles import entry_of
 from mft.transfers.remotes.visits import Visits
 
 T = TypeVar("T")
@@ -64,7 +67,7 @@ class LocalRemote:
     async def lstat(self, path: str) -> Entry:
         """Say what stands under this name."""
         with _translated("look at", path):
-            return _entry(path.rpartition("/")[2], await self._run(os.lstat, self._real(path)))
+            return entry_of(path.rpartition("/")[2], await self._run(os.lstat, self._real(path)))
 
     async def rename(self, old: str, new: str) -> None:
         """Rename, replacing what stood there; atomic on one file system."""
@@ -130,6 +133,30 @@ class LocalRemote:
             os.close(descriptor)
         return size_bytes
 
+    async def take_whole(self, moves: Sequence[Move]) -> list[Took]:
+        """Take and read small files, each in one visit to a thread."""
+        return await self._run_all([partial(local_bundles.take_whole, self._root, move) for move in moves])
+
+    async def look_at_all(self, paths: Sequence[str]) -> list[Entry | None]:
+        """Say what stands under these names."""
+        return await self._run_all([partial(local_bundles.look_at, self._root, path) for path in paths])
+
+    async def remove_taken(self, places: Sequence[tuple[str, str]]) -> list[MftError | None]:
+        """Remove taken files and their folders."""
+        calls = [partial(local_bundles.remove_taken, self._root, folder, name) for folder, name in places]
+        paths = [join(folder, name) for folder, name in places]
+        return await self._outcomes("remove", paths, calls)
+
+    async def write_whole(self, files: Sequence[tuple[str, bytes]]) -> list[int | None]:
+        """Make small files and sync each."""
+        calls = [partial(local_bundles.write_whole, self._root, path, content) for path, content in files]
+        return await self._run_all(calls)
+
+    async def rename_all(self, names: Sequence[tuple[str, str]]) -> list[MftError | None]:
+        """Rename files."""
+        calls = [partial(os.replace, self._real(old), self._real(new)) for old, new in names]
+        return await self._outcomes("rename", [old for old, _ in names], calls)
+
     async def close(self) -> None:
         """Take no further call; what waits for a thread fails, and nothing is kept open."""
         self.abort()
@@ -148,6 +175,18 @@ class LocalRemote:
         """Run a blocking call in a thread that may take long."""
         self._check_open()
         return await self._visit(self._threads.run_alone(call, *args, **kwargs))
+
+    async def _run_all(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """Run short blocking calls in threads."""
+        self._check_open()
+        return await self._visit(self._threads.run_all(calls))
+
+    async def _outcomes(
+        self, doing: str, paths: Sequence[str], calls: Sequence[Callable[[], None]]
+    ) -> list[MftError | None]:
+        """Run calls of which each may fail, and say of each why."""
+        checked = [partial(_outcome, doing, path, call) for path, call in zip(paths, calls, strict=True)]
+        return await self._run_all(checked)
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -198,17 +237,12 @@ def _batch(listing: Iterator[os.DirEntry[str]]) -> list[Entry]:
     batch: list[Entry] = []
     for entry in listing:
         try:
-            batch.append(_entry(entry.name, entry.stat(follow_symlinks=False)))
+            batch.append(entry_of(entry.name, entry.stat(follow_symlinks=False)))
         except FileNotFoundError:
             continue
         if len(batch) == _SCAN_BATCH:
             break
     return batch
-
-
-def _entry(name: str, status: os.stat_result) -> Entry:
-    mode = status.st_mode
-    return Entry(name, status.st_size, status.st_mtime, stat.S_ISREG(mode), stat.S_ISDIR(mode), status.st_ino)
 
 
 def _open_to_read(real: str, offset: int) -> tuple[int, bytes]:
@@ -253,6 +287,22 @@ def _write_whole(descriptor: int, piece: bytes) -> None:
     view = memoryview(piece)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def _outcome(doing: str, path: str, call: Callable[[], None]) -> MftError | None:
+    """Make the call; say why it failed, if it did.
+
+    Raises:
+        Unavailable: it is the storage that does not answer.
+    """
+    try:
+        with _translated(doing, path):
+            call()
+    except Unavailable:
+        raise
+    except MftError as error:
+        return error
+    return None
 
 
 class _translated:  # noqa: N801 - used like a function

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager
 from functools import partial
 from typing import TypeVar
@@ -14,11 +14,12 @@ from mft.errors import Exhausted, Invalid, MftError, NotFound, Unavailable
 from mft.model.locations import SftpLocationSpec
 from mft.transfers.remotes import sftp_wire as wire
 from mft.transfers.remotes.base import Entry
+from mft.transfers.remotes.sftp_bundles import send_whole
 from mft.transfers.remotes.sftp_channels import Channels
 from mft.transfers.remotes.sftp_connect import connect
 from mft.transfers.remotes.sftp_content import receive_content, send_content
 from mft.transfers.remotes.sftp_errors import FAILURES, reason, translated
-from mft.transfers.remotes.sftp_exchange import Exchange, open_exchange
+from mft.transfers.remotes.sftp_exchange import Exchange, Request, open_exchange
 from mft.transfers.remotes.sftp_wire import Answer, Code, Flag, Kind, Refused
 
 T = TypeVar("T")
@@ -89,11 +90,8 @@ class SftpRemote:
 
     async def rename(self, old: str, new: str) -> None:
         """Rename, replacing what stood there where the server offers posix-rename."""
-        names = wire.path(old) + wire.path(new)
-        if self.source_atomic:
-            await self._ask("rename", old, Kind.EXTENDED, wire.string(wire.POSIX_RENAME) + names, wire.status)
-        else:
-            await self._ask("rename", old, Kind.RENAME, names, wire.status)
+        kind, body, _ = self._renaming(old, new)
+        await self._ask("rename", old, kind, body, wire.status)
 
     async def remove(self, path: str) -> None:
         """Remove one file."""
@@ -142,6 +140,18 @@ class SftpRemote:
         except MftError as error:
             raise await self._more_exactly(path, error) from error.__cause__
 
+    async def write_whole(self, files: Sequence[tuple[str, bytes]]) -> list[int | None]:
+        """Make small files on one channel."""
+        with self._translated("create", f"{len(files)} files"):
+            return await send_whole(await self._channels.pick(), files, in_order=self._in_order)
+
+    async def rename_all(self, names: Sequence[tuple[str, str]]) -> list[MftError | None]:
+        """Rename files on one channel."""
+        with self._translated("rename", f"{len(names)} files"):
+            exchange = await self._channels.pick()
+            answers = await exchange.ask([self._renaming(old, new) for old, new in names])
+        return [self._refusal("rename", old, exchange, answer) for (old, _), answer in zip(names, answers, strict=True)]
+
     async def close(self) -> None:
         """Close the connection at once: whatever was under way fails."""
         self.abort()
@@ -155,6 +165,23 @@ class SftpRemote:
         """Close the connection without waiting for its end."""
         self._channels.close()
         self._connection.abort()
+
+    def _renaming(self, old: str, new: str) -> Request:
+        names = wire.path(old) + wire.path(new)
+        if self.source_atomic:
+            return Request(Kind.EXTENDED, wire.string(wire.POSIX_RENAME) + names)
+        return Request(Kind.RENAME, names)
+
+    def _refusal(self, doing: str, path: str, exchange: Exchange, answer: Answer) -> MftError | None:
+        """Say why the server did not do it, if it did not. Raises `Unavailable` where its answer cannot be believed."""
+        try:
+            with self._translated(doing, path):
+                exchange.taken(answer, wire.status)
+        except Unavailable:
+            raise
+        except MftError as error:
+            return error
+        return None
 
     async def _ask(self, doing: str, path: str, kind: Kind, body: bytes, take: Callable[[Answer], T]) -> T:
         """Make one exchange with the server."""

@@ -7,9 +7,10 @@ its caller directly: no task and no timer for a request. For small files that is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from struct import error as StructError  # noqa: N812 - it is a class
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import asyncssh
 
@@ -31,6 +32,14 @@ _OLDEST_LIMITS = 10
 _READ_BYTES, _WRITE_BYTES = 32 * 1024, 32 * 1024
 """What every server takes, as one request. Source: the draft, section 3."""
 _BLOCK_BYTES_MAX = 255 * 1024
+
+
+class Request(NamedTuple):
+    """One request: its type, its body, and content that follows it."""
+
+    kind: Kind
+    body: bytes
+    content: bytes = b""
 
 
 class Lost(Exception):  # noqa: N818 - reads as what it says
@@ -139,7 +148,22 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
                 future.set_result(outcome)
 
         self.send(kind, body, answered)
-        return self._taken(await future, take)
+        return self.taken(await future, take)
+
+    async def ask(self, requests: Sequence[Request], late: Callable[[Outcome], None] | None = None) -> list[Answer]:
+        """Make all these requests in one turn of the loop, and give their answers in order, refusals among them.
+
+        If that is cancelled, `late` is given each answer that came or still comes. Raises Garbled, Lost, TimeoutError.
+        """
+        asked = _Asked(len(requests), self._loop.create_future(), late or _ignored)
+        size_bytes = sum(len(request.content) for request in requests)
+        self.unanswered_bytes += size_bytes
+        try:
+            for index, (kind, body, content) in enumerate(requests):
+                self.send(kind, body, partial(asked.take, index), content)
+            return await asked.answers()
+        finally:
+            self.unanswered_bytes -= size_bytes
 
     async def open(self, kind: Kind, body: bytes) -> bytes:
         """Open a file or a folder. If that is cancelled, what the server opens is closed again."""
@@ -149,7 +173,7 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
             try:
                 if isinstance(outcome, Exception):
                     raise outcome
-                handle = self._taken(outcome, wire.handle)
+                handle = self.taken(outcome, wire.handle)
             except Exception as error:
                 if not future.done():
                     future.set_exception(error)
@@ -255,7 +279,8 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
             at = after
         return at
 
-    def _taken(self, answer: Answer, take: Callable[[Answer], T]) -> T:
+    def taken(self, answer: Answer, take: Callable[[Answer], T]) -> T:
+        """Give what `take` makes of an answer. Raises Refused; Garbled, and then the channel is ended."""
         try:
             return take(answer)
         except (Garbled, StructError) as error:
@@ -297,6 +322,45 @@ async def open_exchange(connection: asyncssh.SSHClientConnection, limit_s: float
         channel.abort()
         raise
     return exchange
+
+
+class _Asked:
+    """The outcomes of requests that were made together."""
+
+    def __init__(self, count: int, done: asyncio.Future[None], late: Callable[[Outcome], None]) -> None:
+        self._outcomes: list[Outcome | None] = [None] * count
+        self._left = count
+        self._done = done
+        self._late = late
+        if not count:
+            done.set_result(None)
+
+    def take(self, index: int, outcome: Outcome) -> None:
+        """Take one outcome."""
+        if self._done.done():  # Given up.
+            self._late(outcome)
+            return
+        self._outcomes[index] = outcome
+        self._left -= 1
+        if not self._left:
+            self._done.set_result(None)
+
+    async def answers(self) -> list[Answer]:
+        """Wait for all of them."""
+        try:
+            await self._done
+        except asyncio.CancelledError:
+            for outcome in self._outcomes:
+                if outcome is not None:
+                    self._late(outcome)
+            raise
+        answers: list[Answer] = []
+        for outcome in self._outcomes:
+            assert outcome is not None
+            if isinstance(outcome, Exception):
+                raise outcome
+            answers.append(outcome)
+        return answers
 
 
 def _ignored(outcome: Outcome) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
@@ -65,6 +65,22 @@ class Visits:
         self._calls.append((partial(call, *args, **kwargs), future))
         self._send_soon(loop)
         return await future
+
+    async def run_all(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """Make all these calls and return what they return, in their order; as `run` does it with each."""
+        loop = asyncio.get_running_loop()
+        visits: list[Visit[T]] = [Visit(loop=loop) for _ in calls]
+        self._calls += zip(calls, visits, strict=True)
+        self._send_soon(loop)
+        try:
+            return [await visit for visit in visits]
+        except BaseException:
+            if running := [visit for visit in visits if not visit.done()]:
+                await asyncio.wait(running)
+            for visit in visits:
+                if not visit.cancelled():
+                    visit.exception()  # Looked at: one error or the cancellation is told, not all.
+            raise
 
     async def run_alone(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what a call returns that may take long: a visit of its own."""
