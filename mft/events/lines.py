@@ -11,9 +11,7 @@ from mft.events.event import Event
 
 def text_line(event: Event) -> bytes:
     """Write time, instance, number, severity, sentence, `key=value` with JSON values. A value cannot forge a line."""
-    fields = " ".join(
-        f"{key}={json.dumps(value, ensure_ascii=False, default=str)}" for key, value in event.fields.items()
-    )
+    fields = " ".join(f"{key}={_value(value)}" for key, value in event.fields.items())
     line = f"{event.timestamp} {event.instance} {event.id} {event.severity} {event.text} {fields}"
     return _one_line(line.rstrip()).encode("utf-8", "backslashreplace") + b"\n"
 
@@ -33,6 +31,13 @@ def json_line(event: Event) -> bytes:
         return msgspec.json.encode(line, enc_hook=str) + b"\n"
     except UnicodeEncodeError:
         return json.dumps(line, default=str).encode() + b"\n"  # A file name that is no UTF-8.
+
+
+def _value(value: object) -> str:
+    try:
+        return msgspec.json.encode(value, enc_hook=str).decode()
+    except UnicodeEncodeError:  # A file name that is no UTF-8.
+        return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _one_line(text: str) -> str:

@@ -8,9 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from mft.events.event import Event
 
 _PLAIN, _KEPT = ".events", ".kept"
+_PLACES_MAX = 16
+"""Places remembered: a reader for each controller."""
 
 
 class Line(NamedTuple):
@@ -29,8 +33,20 @@ class Line(NamedTuple):
         return cls(sequence, event.id, event.at, event.severity, event.text, dict(event.fields))
 
     def encode(self) -> bytes:
-        """Write it in ASCII, so that a file name that is no UTF-8 comes through."""
-        return json.dumps(self._asdict(), default=str).encode() + b"\n"
+        """Write one object; in ASCII where a file name is no UTF-8, so that it comes through."""
+        fields = self._asdict()
+        try:
+            return msgspec.json.encode(fields, enc_hook=str) + b"\n"
+        except UnicodeEncodeError:
+            return json.dumps(fields, default=str).encode() + b"\n"
+
+    @classmethod
+    def decode(cls, data: bytes) -> Line:
+        """Read what `encode` wrote. Raises ValueError, TypeError."""
+        try:
+            return cls(**msgspec.json.decode(data))
+        except msgspec.DecodeError:
+            return cls(**json.loads(data))
 
 
 class _Segment:
@@ -115,15 +131,19 @@ class Segments:
         for segment in self._segments:
             if segment.last <= sequence:
                 continue
-            path, offset = self._places.pop(sequence, (segment.path, 0))
+            path, offset = self._places.get(sequence, (segment.path, 0))
             for line, end in _lines(segment.path, offset if path == segment.path else 0):
                 if line.sequence > sequence:
                     found.append(line)
+                    place = (segment.path, end)
                     if len(found) == limit:
-                        if len(self._places) > 16:
-                            self._places.clear()
-                        self._places[line.sequence] = (segment.path, end)
-                        return tuple(found)
+                        break
+            if len(found) == limit:
+                break
+        if found:
+            if len(self._places) > _PLACES_MAX:
+                self._places.clear()
+            self._places[found[-1].sequence] = place
         return tuple(found)
 
     def has_before(self, sequence: int) -> bool:
@@ -173,7 +193,7 @@ def _lines(path: Path, offset: int) -> Iterator[tuple[Line, int]]:
         for data in file:
             offset += len(data)
             try:
-                line = Line(**json.loads(data))
+                line = Line.decode(data)
             except (ValueError, TypeError):
                 return
             yield line, offset

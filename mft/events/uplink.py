@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import grpc
 import grpc.aio
+import msgspec
 
 from mft.aio import Latest, cancellations, first_error, give_way, is_only
 from mft.errors import Denied, MftError, Unavailable
 from mft.etcd.channel import CHANNEL_OPTIONS, connected
-from mft.events.spool import Spool
+from mft.events.spool import BATCH_EVENTS_MAX, Spool
 from mft.events.spool_files import Line
 from mft.pb.link.v1 import link_pb2 as pb
 from mft.pb.link.v1 import link_pb2_grpc as pb_grpc
@@ -26,6 +27,8 @@ STORED_S_MAX = 60.0
 """How long a controller may take to store one batch."""
 PROGRESS_S = 0.5
 """Between two reports of progress, while somebody looks."""
+_GATHER_S = 0.05
+"""How long events wait for others to be sent and stored with them; a full batch waits for none."""
 REQUESTS_MAX = 64
 """Requests worked on at one time; a controller that asks more is not read for a while."""
 
@@ -129,6 +132,9 @@ class Uplink:
         """Send what the controller has not stored yet, batch after batch, each when the one before is stored."""
         while True:
             lines = await self._spool.after(self._stored.value)
+            if len(lines) < BATCH_EVENTS_MAX:
+                await asyncio.sleep(_GATHER_S)
+                lines = await self._spool.after(self._stored.value)
             events = pb.Events(events=[_event(line) for line in lines])
             await self._write(call, pb.FromAgent(events=events))
             last = lines[-1].sequence
@@ -207,5 +213,12 @@ def _event(line: Line) -> pb.Event:
         at=line.at,
         severity=line.severity,
         text=line.text.encode("utf-8", "backslashreplace").decode(),
-        fields=json.dumps(line.fields, default=str).encode(),
+        fields=_json(line.fields),
     )
+
+
+def _json(fields: dict[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(fields, enc_hook=str)
+    except UnicodeEncodeError:
+        return json.dumps(fields, default=str).encode()  # A file name that is no UTF-8.

@@ -31,9 +31,9 @@ from mft.transfers.remotes.bundles import WHOLE_BYTES_MAX, GivesBundles, Move, T
 from mft.transfers.taking import Taken, new_delivery
 from mft.transfers.work import Item, Work
 
-FILES_MAX = 32
-"""Files of one bundle: at most a mebibyte in memory; two of them fill a transaction."""
-BUNDLES_MAX = 4
+FILES_MAX = 30
+"""Files of one bundle: less than a mebibyte in memory; two of them fill a transaction."""
+BUNDLES_MAX = 8
 """Under way at one time: while one waits for etcd or a disk, others go on."""
 
 

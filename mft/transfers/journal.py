@@ -27,12 +27,15 @@ from mft.model.delivery import Kept, LedgerEntry, Record, Term
 from mft.transfers.owners import Owners
 from mft.transfers.record_file import Committed, Note
 
-RECORDS_PER_TXN_MAX = 60
-"""Records in one transaction. etcd takes 128 operations; a delivery may need two."""
+RECORDS_PER_TXN_MAX = 120
+"""Records in one transaction. etcd takes 128 comparisons and as many operations; a kept source's record may need two of
+each, so that fewer go together."""
 _GATHER_S = 0.003
 """How long a write waits for others to go with it, right after a transaction: each costs about so much."""
 _OPERATIONS_MAX = 126
-"""Comparisons or operations of one transaction beside the two of the term: two for a record, one for each owner."""
+"""Comparisons or operations of one transaction beside the two of the term: those of records, and one for each owner."""
+_READ_AGAIN_MAX = 42
+"""Writes of which one transaction can say what became of them: two keys each, and an owner."""
 _QUEUE_MAX = 4096
 _RETRY_S_FIRST, _RETRY_S_MOST = 0.05, 1.0
 
@@ -319,7 +322,8 @@ class Journal:
                 for write in batch:
                     self._settled(write, result.header.revision)
                 return []
-        return await self._read_again(batch)
+        parts = [batch[start : start + _READ_AGAIN_MAX] for start in range(0, len(batch), _READ_AGAIN_MAX)]
+        return [again for part in parts for again in await self._read_again(part)]
 
     async def _read_again(self, batch: list[_Write]) -> list[_Write]:
         """Find out what became of a transaction that failed or got no answer."""
@@ -428,14 +432,17 @@ def _batch(writes: list[_Write]) -> tuple[list[_Write], list[_Write]]:
     left: list[_Write] = []
     taken: set[str] = set()
     transfers: set[str] = set()
+    operations = 0
     for write in writes:
         keys = {write.key, write.ledger_key} - {""}
-        operations = 2 * (len(batch) + 1) + len(transfers | {write.transfer})
-        if keys & taken or len(batch) == RECORDS_PER_TXN_MAX or operations > _OPERATIONS_MAX:
+        more = operations + len(keys)
+        is_full = len(batch) == RECORDS_PER_TXN_MAX or more + len(transfers | {write.transfer}) > _OPERATIONS_MAX
+        if is_full or keys & taken:
             left.append(write)
         else:
             batch.append(write)
             transfers.add(write.transfer)
+            operations = more
         taken |= keys  # Also of those left: what follows under one key must not overtake.
     return batch, left
 

@@ -237,9 +237,12 @@ class Channel(Generic[Incoming]):
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, incoming: Any) -> None:
         self._reader = reader
         self._writer = writer
-        self._decode: Callable[[bytes], Incoming] = msgspec.msgpack.Decoder(incoming).decode
+        self._decode: Callable[[bytes | bytearray], Incoming] = msgspec.msgpack.Decoder(incoming).decode
         self._encoder = msgspec.msgpack.Encoder()
         self._out: list[bytes] = []
+        self._in = bytearray()
+        self._at = 0
+        """Where in `_in` the next frame begins."""
 
     def send(self, frame: Frame) -> None:
         """Queue one frame. On a closed channel it is dropped: the reading side then ends this process.
@@ -254,12 +257,15 @@ class Channel(Generic[Incoming]):
     async def receive(self) -> Incoming | None:
         """Return the next frame, or None when the other end is gone."""
         try:
-            header = await self._reader.readexactly(HEADER_BYTES)
-            size = int.from_bytes(header, "big")
+            await self._have(HEADER_BYTES)
+            size = int.from_bytes(self._in[self._at : self._at + HEADER_BYTES], "big")
             assert size <= FRAME_BYTES_MAX, f"frame of {size} bytes"
-            return self._decode(await self._reader.readexactly(size))
-        except (asyncio.IncompleteReadError, ConnectionError):
+            await self._have(HEADER_BYTES + size)
+        except (EOFError, ConnectionError):
             return None
+        begin = self._at + HEADER_BYTES
+        self._at = begin + size
+        return self._decode(self._in[begin : self._at])
 
     async def drain(self) -> None:
         """Wait until the other end has taken most of what was sent."""
@@ -270,6 +276,18 @@ class Channel(Generic[Incoming]):
         """Close this end."""
         self._flush()
         self._writer.close()
+
+    async def _have(self, size: int) -> None:
+        """Read until so many bytes are there. What came with them is kept: to wait for each small frame costs most."""
+        if len(self._in) - self._at >= size:
+            return
+        del self._in[: self._at]
+        self._at = 0
+        while len(self._in) < size:
+            piece = await self._reader.read(FRAME_READ_BYTES)
+            if not piece:
+                raise EOFError
+            self._in += piece
 
     def _flush(self) -> None:
         out, self._out = self._out, []
