@@ -27,7 +27,7 @@ from mft.transfers.folders import make_folders
 from mft.transfers.located import LocatedRemote
 from mft.transfers.overwrite import NO_LOOK
 from mft.transfers.remotes.base import Entry, join
-from mft.transfers.remotes.bundles import WHOLE_BYTES_MAX, GivesBundles, Move, TakesBundles, Whole
+from mft.transfers.remotes.bundles import WHOLE_BYTES_MAX, GivesBundles, Move, TakesBundles, Took, Whole
 from mft.transfers.taking import Taken, new_delivery
 from mft.transfers.work import Item, Work
 
@@ -130,8 +130,7 @@ class Bundler:
         moves = [
             Move(join(folder, taken.name), join(folder, TAKEN_FOLDER, taken.delivery), taken.name) for taken in takens
         ]
-        with self._source.located:
-            tooks = await self._giver.take_whole(moves)
+        tooks = await self._moved(moves)
         files = []
         for index, (entry, taken, took) in enumerate(zip(entries, takens, tooks, strict=True)):
             if not took.is_taken:
@@ -141,6 +140,21 @@ class Bundler:
             else:
                 files.append(_File(index, taken, took.whole, self._intent(taken, took.whole)))
         return files
+
+    async def _moved(self, moves: Sequence[Move]) -> list[Took]:
+        with self._source.located:
+            tooks = await self._giver.take_whole(moves)
+        if any(took.is_taken for took in tooks):
+            return tooks
+        # Perhaps nothing was ever taken here. If it is something else, each meets it again by itself.
+        try:
+            await self._context.source.make_folder(join(self._context.spec.source_path, TAKEN_FOLDER))
+        except Unavailable:
+            raise
+        except MftError:
+            return tooks
+        with self._source.located:
+            return await self._giver.take_whole(moves)
 
     def _intent(self, taken: Taken, whole: Whole) -> Record:
         return Record(

@@ -54,7 +54,7 @@ async def _one_by_one(
     answers: list[list[Answer]] = [[] for _ in steps]
     is_closing = set[int]()
     try:
-        for step in range(max(map(len, steps))):
+        for step in range(max(map(len, steps), default=0)):
             due = [index for index, requests in enumerate(steps) if step < len(requests)]
             is_closing.update(index for index in due if steps[index][step].kind == Kind.CLOSE)
             for index, answer in zip(due, await exchange.ask([steps[index][step] for index in due]), strict=True):

@@ -10,6 +10,7 @@ import pytest
 
 from mft.errors import MftError, NotFound
 from mft.transfers.remotes.base import CHUNK_BYTES
+from mft.transfers.remotes.bundles import TakesBundles
 from tests.integration.remotes.conftest import Place, open_descriptors, pieces
 from tests.rig.waiting import eventually
 
@@ -289,3 +290,32 @@ async def test_nothing_stays_open(place: Place) -> None:
                 await asyncio.wait_for(read_for_ever(), delay_s)
 
     await eventually(lambda: not files(), what="all is closed")
+
+
+async def test_small_files_many_at_one_time(place: Place) -> None:
+    """Goal: each has its own outcome. Method: of forty some exist already, or lie nowhere."""
+    remote = place.remote
+    if not isinstance(remote, TakesBundles):
+        pytest.skip("this remote writes files one by one")
+    (place.folder / "new-3").write_bytes(b"there before")
+    (place.folder / "folder").mkdir()
+    contents = {f"new-{number}": os.urandom(number * 800) for number in range(40)} | {"nowhere/x": b"x"}
+    before = open_descriptors()
+    sizes = await remote.write_whole([(place.path(name), content) for name, content in contents.items()])
+    outcome = dict(zip(contents, sizes, strict=True))
+    assert outcome.pop("new-3") is None
+    assert outcome.pop("nowhere/x") is None
+    assert outcome == {name: len(content) for name, content in contents.items() if name in outcome}
+    assert (place.folder / "new-3").read_bytes() == b"there before"
+    assert all((place.folder / name).read_bytes() == contents[name] for name in outcome)
+    names = [(f"new-{number}", f"final-{number}") for number in range(40)]
+    names += [("missing", "final-missing"), ("new-1", "folder")]
+    (place.folder / "final-5").write_bytes(b"is replaced")
+    errors = await remote.rename_all([(place.path(old), place.path(new)) for old, new in names])
+    assert errors[:40] == [None] * 40
+    assert isinstance(errors[40], NotFound)
+    assert isinstance(errors[41], NotFound)
+    assert (place.folder / "final-5").read_bytes() == contents["new-5"]
+    assert await remote.write_whole([]) == []
+    assert await remote.rename_all([]) == []
+    assert open_descriptors() <= before

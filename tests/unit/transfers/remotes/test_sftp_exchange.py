@@ -10,7 +10,8 @@ from typing import Any, cast
 import pytest
 
 from mft.transfers.remotes import sftp_wire as wire
-from mft.transfers.remotes.sftp_exchange import Exchange, Lost
+from mft.transfers.remotes.sftp_bundles import send_whole
+from mft.transfers.remotes.sftp_exchange import Exchange, Lost, Request
 from mft.transfers.remotes.sftp_wire import Garbled, Kind, Refused
 
 VERSION = struct.pack(">IBI", 5, Kind.VERSION, 3)
@@ -98,6 +99,50 @@ async def test_a_handle_nobody_waits_for_is_closed() -> None:
         await turn()
         assert wire.head(Kind.CLOSE, 2, len(body)) + body in b"".join(channel.pieces)
         exchange.close()
+
+
+async def test_what_is_asked_together_is_answered_in_its_order() -> None:
+    """Goal: each request of many finds its answer, refusals too. Method: answers in another order; then none at all."""
+    exchange, channel = await begun()
+    requests = [Request(Kind.REMOVE, wire.path(name)) for name in "abc"]
+    async with asyncio.TaskGroup() as tasks:
+        asking = tasks.create_task(exchange.ask(requests), name="ask")
+        await turn()
+        assert len(channel.pieces) == 1
+        exchange.data_received(done(3) + done(1, 2) + done(2), None)
+    with pytest.raises(Refused):
+        exchange.taken(asking.result()[0], wire.status)
+    exchange.taken(asking.result()[1], wire.status)
+    assert await exchange.ask([]) == []
+    async with asyncio.TaskGroup() as tasks:
+        lost = tasks.create_task(outcome(exchange.ask(requests)), name="ask")
+        await turn()
+        exchange.data_received(done(4), None)
+        exchange.connection_lost(None)
+    assert isinstance(lost.result(), Lost)
+
+
+async def test_handles_nobody_waits_for_are_closed() -> None:
+    """Goal: nothing stays open at a partner. Method: cancel three opens, one answered before, two after."""
+    exchange, channel = await begun()
+
+    def opened(number: int) -> bytes:
+        body = wire.string(b"H%d" % number)
+        return wire.head(Kind.HANDLE, number, len(body)) + body
+
+    async with asyncio.TaskGroup() as tasks:
+        files = [(name, b"content") for name in "abc"]
+        sending = tasks.create_task(send_whole(exchange, files, in_order=True), name="send")
+        await turn()
+        exchange.data_received(opened(1), None)
+        sending.cancel()
+        await turn()
+        exchange.data_received(opened(2) + opened(3), None)
+    assert sending.cancelled()
+    await turn()
+    for number in (1, 2, 3):
+        assert wire.string(b"H%d" % number) in b"".join(channel.pieces[1:])
+    exchange.close()
 
 
 @pytest.mark.parametrize(

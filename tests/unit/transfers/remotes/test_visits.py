@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import pytest
 
@@ -92,3 +93,38 @@ async def test_calls_that_have_not_begun_end_with_the_visits(visits: Visits) -> 
         go_on.set()
         assert all(isinstance(outcome, asyncio.CancelledError) for outcome in await others)
     assert first.done()
+
+
+async def test_calls_made_together_are_all_waited_for(visits: Visits) -> None:
+    """Goal: one failure or a cancellation leaves no call running. Method: one fails or is cancelled, one hangs."""
+    assert await visits.run_all([int, str, list]) == [0, "", []]
+    for is_cancelled in (False, True):
+        begun, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+        def fails() -> None:
+            raise ValueError
+
+        def held_up(begun: threading.Event, go_on: threading.Event, ended: threading.Event) -> None:
+            begun.set()
+            go_on.wait(30)
+            ended.set()
+
+        calls = [int if is_cancelled else fails, partial(held_up, begun, go_on, ended)]
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(outcome(visits, calls), name="calls")
+            await eventually(begun.is_set, what="the call has begun")
+            if is_cancelled:
+                task.cancel()
+            await asyncio.sleep(0)
+            assert not task.done()
+            go_on.set()
+        assert ended.is_set()
+        assert task.cancelled() if is_cancelled else task.result() is ValueError
+
+
+async def outcome(visits: Visits, calls: Sequence[Callable[[], object]]) -> object:
+    """Make the calls; return what they return, or the type of the error."""
+    try:
+        return await visits.run_all(calls)
+    except ValueError as error:
+        return type(error)
