@@ -2,6 +2,7 @@
 
 remotes/        the places files come from and go to; table spec → class
 delivery.py     one file: upload, intent, rename, done; and the takeover of what another attempt left
+bundle.py       many small files at one time, each step of delivery.py for all of them together
 context.py      what the deliveries of one run share: places, permit, journal
 sending.py      bytes to a temp file; goes on where an attempt of the term was cut off
 checking.py     whether what arrived is what was sent

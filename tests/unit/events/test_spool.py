@@ -13,6 +13,7 @@ from mft.aio import cancel_and_wait
 from mft.events import catalogue
 from mft.events.event import Event
 from mft.events.spool import Spool
+from mft.events.spool_files import Line, Segments
 
 
 def event(id: int, number: int, path: str = "") -> Event:
@@ -114,3 +115,20 @@ async def test_a_disk_that_cannot_be_written_stops_nobody(tmp_path: Path) -> Non
         (tmp_path / "away").rename(folder)
         async with asyncio.timeout(30):
             assert [line.sequence for line in await spool.after(0)] == [1, 2]
+
+
+def test_readers_go_on_where_they_were(tmp_path: Path) -> None:
+    """Goal: what was read is not read again. Method: two readers; spoil what they have read, append, read on."""
+    segments = Segments(tmp_path, 1_000_000, 1_000_000)
+    segments.load()
+    lines = [Line.of(n, event(catalogue.FILE_DELIVERED, n, "no \udc80 UTF-8" if n % 2 else "")) for n in range(1, 41)]
+    segments.append(lines[:20])
+    assert segments.read(0, 500) == tuple(lines[:20])
+    assert segments.read(0, 5) == tuple(lines[:5])
+    [path] = tmp_path.iterdir()
+    with path.open("r+b") as file:
+        file.write(b"x")
+    segments.append(lines[20:])
+    assert segments.read(5, 10) == tuple(lines[5:15])
+    assert segments.read(20, 500) == tuple(lines[20:])
+    assert segments.read(40, 500) == ()
