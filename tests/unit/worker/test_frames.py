@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 
+import msgspec
+import pytest
+
 from mft.model.delivery import Record
 from mft.worker import frames
 
@@ -70,3 +73,21 @@ async def test_a_frame_cut_off_is_the_end() -> None:
         assert await channel.receive() is None
     finally:
         channel.close()
+
+
+async def test_a_frame_that_comes_in_pieces() -> None:
+    """Goal: waiting for a frame may be given up at any moment. Method: byte by byte, each wait cancelled."""
+    left, right = socket.socketpair()
+    worker = frames.Channel[frames.Order](*await asyncio.open_unix_connection(sock=right), frames.Order)
+    body = msgspec.msgpack.encode(ORDERS[5])
+    with left:
+        try:
+            data = len(body).to_bytes(frames.HEADER_BYTES, "big") + body
+            for number in range(len(data)):
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.001):
+                        await worker.receive()
+                left.send(data[number : number + 1])
+            assert await worker.receive() == ORDERS[5]
+        finally:
+            worker.close()
