@@ -112,7 +112,7 @@ async def test_broken_off_at_each_write(bench: Bench, breaks_at: str, written: b
 
     A consumer takes each file as it appears, so that a second copy would be seen.
     """
-    names = [f"f{number}" for number in range(6)]
+    names = [f"f{number:02}" for number in range(12)]
     for name in names:
         bench.give(name)
     took: list[str] = []
