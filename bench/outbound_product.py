@@ -78,7 +78,7 @@ class Product:
             names = os.listdir(self.inbox)
             return len(names) == count and not any(name.startswith(".") for name in names)
 
-        await eventually(is_all, _LIMIT_S, what="all files", every_s=0.02)
+        await eventually(is_all, _LIMIT_S, what="all files", every_s=0.05)
         await self._records_gone()
         took = time.monotonic() - began
         self._show(self._sources / "empty")

@@ -133,6 +133,8 @@ class Segments:
                 continue
             path, offset = self._places.get(sequence, (segment.path, 0))
             for line, end in _lines(segment.path, offset if path == segment.path else 0):
+                if line.sequence > segment.last:
+                    break  # Of an append that failed halfway: the next one writes over it.
                 if line.sequence > sequence:
                     found.append(line)
                     place = (segment.path, end)

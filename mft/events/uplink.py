@@ -134,6 +134,7 @@ class Uplink:
             lines = await self._spool.after(self._stored.value)
             if len(lines) < BATCH_EVENTS_MAX:
                 await asyncio.sleep(_GATHER_S)
+                # The same ones again, and what has come since.
                 lines = await self._spool.after(self._stored.value)
             events = pb.Events(events=[_event(line) for line in lines])
             await self._write(call, pb.FromAgent(events=events))

@@ -32,7 +32,7 @@ from mft.transfers.taking import Taken, new_delivery
 from mft.transfers.work import Item, Work
 
 FILES_MAX = 30
-"""Files of one bundle: less than a mebibyte in memory; two of them fill a transaction."""
+"""Files of one bundle: less than a mebibyte in memory; four of them fill a transaction."""
 BUNDLES_MAX = 8
 """Under way at one time: while one waits for etcd or a disk, others go on."""
 
@@ -52,10 +52,12 @@ class _File(NamedTuple):
 
     @property
     def item(self) -> Item:
+        """As the single path knows it."""
         return Item(self.taken, self.record)
 
     @property
     def temp(self) -> str:
+        """Name of its upload."""
         return self.record.names[-1]
 
 
@@ -101,6 +103,8 @@ class Bundler:
     async def deliver(self, entries: Sequence[Entry]) -> list[bool]:
         """Take these sources and bring them to their destination. Returns of each whether it arrived.
 
+        What ends the pass is told as the pass's failure, not of each file.
+
         Raises:
             LeadershipLost: nothing more may be done in this term.
             MftError: nothing more could succeed in this pass.
@@ -131,10 +135,11 @@ class Bundler:
             Move(join(folder, taken.name), join(folder, TAKEN_FOLDER, taken.delivery), taken.name) for taken in takens
         ]
         tooks = await self._moved(moves)
+        others_are_taken = any(took.is_taken for took in tooks)
         files = []
         for index, (entry, taken, took) in enumerate(zip(entries, takens, tooks, strict=True)):
             if not took.is_taken:
-                alone.append((index, partial(self._alone, entry)))
+                alone.append((index, partial(self._alone, entry, others_are_taken)))
             elif took.whole is None or took.whole.entry != taken.seen:
                 alone.append((index, partial(self._attempts.deliver, Item(taken))))
             else:
@@ -254,8 +259,10 @@ class Bundler:
                 self._attempts.failed(file.item, error)
         return [file for file in files if file.taken.delivery not in refused]
 
-    async def _alone(self, entry: Entry) -> bool:
+    async def _alone(self, entry: Entry, others_are_taken: bool) -> bool:
         """Begin a source anew by itself: it could not be taken with the others."""
+        if others_are_taken:
+            self._work.took()
         item = await self._work.begin(entry) if self._attempts.takes_new else None
         return item is not None and await self._attempts.deliver(item)
 

@@ -145,25 +145,43 @@ _Queue = asyncio.Queue[_Queued | None]
 _Bundles = asyncio.Queue[list[_Queued] | None]
 
 
+_FILLING_S_MAX = 0.1
+"""How long a bundle is filled."""
+
+
 class _Feed:
-    """Hands out what the walk finds: small files many at one time, as bundles, all others one by one."""
+    """Hands out what the walk finds: small files many at one time, as bundles, all others one by one.
+
+    No file waits long for others to fill its bundle: a walk may be slow, or held up by large files.
+    """
 
     def __init__(self, count: int, bundler: Bundler | None) -> None:
         self.singles: _Queue = asyncio.Queue(maxsize=count)
         self.bundles: _Bundles = asyncio.Queue(maxsize=1)
         self._bundler = bundler
         self._bundle: list[_Queued] = []
+        self._since = 0.0
+        """When the bundle was begun."""
 
     async def put(self, queued: _Queued) -> None:
         """Wait until there is room for this one."""
         if queued.earlier is not None:
             await self._hand_over()  # The earlier one may be in it.
         elif self._bundler and isinstance(queued.item, Entry) and self._bundler.takes(queued.item):
+            if not self._bundle:
+                self._since = time.monotonic()
             self._bundle.append(queued)
             if len(self._bundle) == FILES_MAX:
                 await self._hand_over()
             return
+        elif self.singles.full():
+            await self._hand_over()  # Before the walk waits.
         await self.singles.put(queued)
+
+    async def look(self) -> None:
+        """Hand over a bundle that was begun a while ago, full or not. To be called with each name that is met."""
+        if self._bundle and time.monotonic() - self._since > _FILLING_S_MAX:
+            await self._hand_over()
 
     async def end(self, singles: int, bundles: int) -> None:
         """Tell so many takers of each kind that there is no more."""
@@ -207,6 +225,7 @@ async def _feed(work: Work, attempts: Attempts, feed: _Feed, takers: tuple[int, 
         await feed.put(_Queued(item, *names.enter(item.taken.name)))
     async with aclosing(work.sources()) as sources:
         async for entry, is_stable in sources:
+            await feed.look()
             if not attempts.takes_new:
                 break
             if not is_stable or names.is_blocked(entry.name) or not work.is_due(entry):

@@ -143,12 +143,16 @@ class Work:
                 raise
             self._refuse(entry, str(error))
             return None
-        self._refusals = 0
+        self.took()
         if taken is None:
             fields = {"transfer": self._context.transfer, "path": join(self._spec.source_path, entry.name)}
             self._context.emit(catalogue.SOURCE_VANISHED, fields)
             return None
         return Item(taken)
+
+    def took(self) -> None:
+        """Take note that sources could be taken: what is refused is single files again."""
+        self._refusals = 0
 
     def _refuse(self, entry: Entry, reason: str) -> None:
         """Leave a source where it is, and tell why; it is tried again."""

@@ -18,7 +18,7 @@ from mft.model.locations import LocalLocationSpec
 from mft.transfers.remotes import local_bundles
 from mft.transfers.remotes.base import CHUNK_BYTES, Entry, join, shown
 from mft.transfers.remotes.bundles import Move, Took
-from mft.transfers.remotes.local_bundles import entry_of
+from mft.transfers.remotes.local_bundles import OUTAGES, entry_of
 from mft.transfers.remotes.visits import Visits
 
 T = TypeVar("T")
@@ -135,11 +135,13 @@ class LocalRemote:
 
     async def take_whole(self, moves: Sequence[Move]) -> list[Took]:
         """Take and read small files, each in one visit to a thread."""
-        return await self._run_all([partial(local_bundles.take_whole, self._root, move) for move in moves])
+        with _translated("take", f"{len(moves)} files"):
+            return await self._run_all([partial(local_bundles.take_whole, self._root, move) for move in moves])
 
     async def look_at_all(self, paths: Sequence[str]) -> list[Entry | None]:
         """Say what stands under these names."""
-        return await self._run_all([partial(local_bundles.look_at, self._root, path) for path in paths])
+        with _translated("look at", f"{len(paths)} files"):
+            return await self._run_all([partial(local_bundles.look_at, self._root, path) for path in paths])
 
     async def remove_taken(self, places: Sequence[tuple[str, str]]) -> list[MftError | None]:
         """Remove taken files and their folders."""
@@ -148,9 +150,10 @@ class LocalRemote:
         return await self._outcomes("remove", paths, calls)
 
     async def write_whole(self, files: Sequence[tuple[str, bytes]]) -> list[int | None]:
-        """Make small files and sync each."""
+        """Make small files and sync each: one by one and not with short calls, for a sync may take long."""
         calls = [partial(local_bundles.write_whole, self._root, path, content) for path, content in files]
-        return await self._run_all(calls)
+        with _translated("write", f"{len(files)} files"):
+            return await self._run_all(calls, alone=True)
 
     async def rename_all(self, names: Sequence[tuple[str, str]]) -> list[MftError | None]:
         """Rename files."""
@@ -176,10 +179,10 @@ class LocalRemote:
         self._check_open()
         return await self._visit(self._threads.run_alone(call, *args, **kwargs))
 
-    async def _run_all(self, calls: Sequence[Callable[[], T]]) -> list[T]:
-        """Run short blocking calls in threads."""
+    async def _run_all(self, calls: Sequence[Callable[[], T]], *, alone: bool = False) -> list[T]:
+        """Run blocking calls in threads; short ones, unless each is to run `alone`."""
         self._check_open()
-        return await self._visit(self._threads.run_all(calls))
+        return await self._visit(self._threads.run_all(calls, alone=alone))
 
     async def _outcomes(
         self, doing: str, paths: Sequence[str], calls: Sequence[Callable[[], None]]
@@ -330,6 +333,6 @@ def _error_class(number: int | None) -> type[MftError]:
         return Denied
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE):
         return Exhausted
-    if number in (errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.ENODEV, errno.ENOTCONN, errno.EHOSTDOWN):
+    if number in OUTAGES:
         return Unavailable
     return MftError

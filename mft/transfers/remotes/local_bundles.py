@@ -1,4 +1,7 @@
-"""Steps of small files on local storage, each in one call of a thread. What cannot be done is an outcome, no error."""
+"""Steps of small files on local storage, each in one call of a thread.
+
+What cannot be done is an outcome and no error, but for an outage of the storage: then it is not known what was done.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from contextlib import suppress
 from mft.transfers.remotes.base import Entry, join, parents
 from mft.transfers.remotes.bundles import WHOLE_BYTES_MAX, Move, Took, Whole
 
+OUTAGES = (errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.ENODEV, errno.ENOTCONN, errno.EHOSTDOWN)
+"""The storage does not answer."""
 _LEFT = (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST)
 """A folder that somebody else has removed, or that is not empty."""
 
@@ -22,7 +27,7 @@ def entry_of(name: str, status: os.stat_result) -> Entry:
 
 
 def take_whole(root: str, move: Move) -> Took:
-    """Move one file and read it."""
+    """Move one file and read it. Raises OSError in an outage."""
     folder = join(root, move.folder)
     new = f"{folder}/{move.name}"
     try:
@@ -30,21 +35,24 @@ def take_whole(root: str, move: Move) -> Took:
         for parent in parents(move.name):
             os.mkdir(f"{folder}/{parent}")
         os.rename(join(root, move.old), new)
-    except OSError:
+    except OSError as error:
+        _check(error)
         with suppress(OSError):
             _remove_folders(folder, move.name)
         return Took(is_taken=False)
     try:
         return Took(True, _read_whole(new))
-    except OSError:
+    except OSError as error:
+        _check(error)
         return Took(True)
 
 
 def look_at(root: str, path: str) -> Entry | None:
-    """Say what stands under one name."""
+    """Say what stands under one name. Raises OSError in an outage."""
     try:
         return entry_of(path.rpartition("/")[2], os.lstat(join(root, path)))
-    except OSError:
+    except OSError as error:
+        _check(error)
         return None
 
 
@@ -57,7 +65,7 @@ def remove_taken(root: str, folder: str, name: str) -> None:
 
 
 def write_whole(root: str, path: str, content: bytes) -> int | None:
-    """Make one file and sync it; return the size with which it stands there."""
+    """Make one file and sync it; return the size with which it stands there. Raises OSError in an outage."""
     try:
         descriptor = os.open(join(root, path), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
@@ -66,7 +74,8 @@ def write_whole(root: str, path: str, content: bytes) -> int | None:
             return os.fstat(descriptor).st_size if written == len(content) else None
         finally:
             os.close(descriptor)
-    except OSError:
+    except OSError as error:
+        _check(error)
         return None
 
 
@@ -86,6 +95,11 @@ def _read_whole(real: str) -> Whole | None:
     if len(content) != before.st_size or entry != entry_of(name, before):
         return None
     return Whole(entry, content, hashlib.sha256(content).hexdigest())
+
+
+def _check(error: OSError) -> None:
+    if error.errno in OUTAGES:
+        raise error
 
 
 def _remove_folders(folder: str, name: str) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
+from struct import error as StructError  # noqa: N812 - it is a class
 
 from mft.transfers.remotes import sftp_wire as wire
 from mft.transfers.remotes.sftp_exchange import Exchange, Outcome, Request
-from mft.transfers.remotes.sftp_wire import Answer, Code, Flag, Kind, Refused
+from mft.transfers.remotes.sftp_wire import Answer, Code, Flag, Garbled, Kind, Refused
 
 
 async def send_whole(exchange: Exchange, files: Sequence[tuple[str, bytes]], *, in_order: bool) -> list[int | None]:
@@ -25,10 +27,10 @@ async def send_whole(exchange: Exchange, files: Sequence[tuple[str, bytes]], *, 
         _steps(handle, path, content, has_sync=has_sync) if handle is not None and len(content) <= most else []
         for handle, (path, content) in zip(handles, files, strict=True)
     ]
-    answers = await _in_order(exchange, steps) if in_order else await _one_by_one(exchange, handles, steps)
     for handle, requests in zip(handles, steps, strict=True):
         if handle is not None and not requests:
             exchange.let_go(handle)
+    answers = await _in_order(exchange, steps) if in_order else await _one_by_one(exchange, handles, steps)
     return [_size(exchange, requests, taken) for requests, taken in zip(steps, answers, strict=True)]
 
 
@@ -77,7 +79,8 @@ def _handle(exchange: Exchange, answer: Answer) -> bytes | None:
 def _close(exchange: Exchange, outcome: Outcome) -> None:
     """Close what was opened for nobody."""
     if isinstance(outcome, Answer) and outcome.kind == Kind.HANDLE:
-        exchange.let_go(wire.handle(outcome))
+        with suppress(Garbled, StructError):
+            exchange.let_go(wire.handle(outcome))
 
 
 def _size(exchange: Exchange, requests: list[Request], answers: list[Answer]) -> int | None:

@@ -31,6 +31,9 @@ class Visit(asyncio.Future[T]):
     A descriptor closed under a running call may be given to another file, which the call would then change.
     """
 
+    job: Future[None] | None = None
+    """What a thread is to do, where that is this call alone."""
+
     def cancel(self, msg: Any | None = None) -> bool:
         """Refuse: the thread cannot be stopped. The task is told at its next step, which is when this is done."""
         return False
@@ -66,15 +69,22 @@ class Visits:
         self._send_soon(loop)
         return await future
 
-    async def run_all(self, calls: Sequence[Callable[[], T]]) -> list[T]:
-        """Make all these calls and return what they return, in their order; as `run` does it with each."""
+    async def run_all(self, calls: Sequence[Callable[[], T]], *, alone: bool = False) -> list[T]:
+        """Make all these calls and return what they return, in their order; with `alone` each is a visit of its own.
+
+        Cancelling waits for those that were begun; the others are not made.
+        """
         loop = asyncio.get_running_loop()
-        visits: list[Visit[T]] = [Visit(loop=loop) for _ in calls]
-        self._calls += zip(calls, visits, strict=True)
-        self._send_soon(loop)
+        if alone:
+            visits = [self.begin(call) for call in calls]
+        else:
+            visits = [Visit(loop=loop) for _ in calls]
+            self._calls += zip(calls, visits, strict=True)
+            self._send_soon(loop)
         try:
             return [await visit for visit in visits]
         except BaseException:
+            self._give_up(visits)
             if running := [visit for visit in visits if not visit.done()]:
                 await asyncio.wait(running)
             for visit in visits:
@@ -90,7 +100,7 @@ class Visits:
         """Begin a call that may take long, to be waited for later."""
         loop = asyncio.get_running_loop()
         future: Visit[T] = Visit(loop=loop)
-        self._submit(loop, [(partial(call, *args, **kwargs), future)], counts=False)
+        future.job = self._submit(loop, [(partial(call, *args, **kwargs), future)], counts=False)
         return future
 
     def close(self) -> None:
@@ -98,6 +108,19 @@ class Visits:
         calls, self._calls = self._calls, []
         _cancel(calls)
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _give_up(self, visits: Sequence[Visit[Any]]) -> None:
+        """Leave out those of these calls that have not begun."""
+        given_up = set(visits)
+        left, self._calls = self._calls, []
+        for call in left:
+            if call[1] in given_up:
+                call[1].give_up()
+            else:
+                self._calls.append(call)
+        for visit in visits:
+            if visit.job is not None:
+                visit.job.cancel()  # Its callback gives up the visit, if no thread has taken it.
 
     def _send_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._calls and not self._is_due and self._visits < self._visits_max():
@@ -115,14 +138,15 @@ class Visits:
     def _visits_max(self) -> int:
         return max(1, min(self._threads_max, int(self._call_s / _ASIDE_S)))
 
-    def _submit(self, loop: asyncio.AbstractEventLoop, calls: list[_Call], *, counts: bool) -> None:
+    def _submit(self, loop: asyncio.AbstractEventLoop, calls: list[_Call], *, counts: bool) -> Future[None] | None:
         try:
             job = self._pool.submit(self._visit, loop, calls, counts)
         except RuntimeError:  # Closed in this very turn.
             self._visits -= counts
             _cancel(calls)
-        else:
-            job.add_done_callback(partial(_if_cancelled, calls))
+            return None
+        job.add_done_callback(partial(_if_cancelled, calls))
+        return job
 
     def _visit(self, loop: asyncio.AbstractEventLoop, calls: list[_Call], counts: bool) -> None:
         """Make the calls. Runs in a thread."""

@@ -132,3 +132,17 @@ def test_readers_go_on_where_they_were(tmp_path: Path) -> None:
     assert segments.read(5, 10) == tuple(lines[5:15])
     assert segments.read(20, 500) == tuple(lines[20:])
     assert segments.read(40, 500) == ()
+
+
+def test_what_an_append_left_behind_is_not_read(tmp_path: Path) -> None:
+    """Goal: a reader meets what counts, and only that. Method: whole lines behind the end, as of a full disk."""
+    segments = Segments(tmp_path, 1_000_000, 1_000_000)
+    segments.load()
+    lines = [Line.of(n, event(catalogue.FILE_DELIVERED, n)) for n in range(1, 41)]
+    segments.append(lines[:10])
+    [path] = tmp_path.iterdir()
+    with path.open("ab") as file:
+        file.write(b"".join(Line.of(n, event(catalogue.FILE_DELIVERED, 100 + n)).encode() for n in range(11, 15)))
+    assert segments.read(4, 500) == tuple(lines[4:10])
+    segments.append(lines[10:])
+    assert segments.read(10, 500) == tuple(lines[10:])

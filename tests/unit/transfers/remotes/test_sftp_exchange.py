@@ -145,6 +145,36 @@ async def test_handles_nobody_waits_for_are_closed() -> None:
     exchange.close()
 
 
+@pytest.mark.parametrize("in_order", [False, True])
+async def test_a_file_that_is_too_large_for_one_request_is_closed(in_order: bool) -> None:
+    """Goal: nothing stays open at a partner. Method: a server of small writes; cancelled before answers."""
+    exchange, channel = await begun()
+    exchange.write_bytes_max = 1000
+    async with asyncio.TaskGroup() as tasks:
+        files = [("large", bytes(1001)), ("small", b"x")]
+        sending = tasks.create_task(send_whole(exchange, files, in_order=in_order), name="send")
+        await turn()
+        for number in (1, 2):
+            body = wire.string(b"H%d" % number)
+            exchange.data_received(wire.head(Kind.HANDLE, number, len(body)) + body, None)
+        await asyncio.sleep(0.01)
+        sending.cancel()
+    await asyncio.sleep(0.01)
+    closed = [asked for asked in requests_in(b"".join(channel.pieces)) if asked[0] == Kind.CLOSE]
+    assert sorted(body for _, body in closed) == [wire.string(b"H1"), wire.string(b"H2")]
+    exchange.close()
+
+
+def requests_in(data: bytes) -> list[tuple[int, bytes]]:
+    """Take apart what was sent: (type, body) of each request."""
+    found, at = [], 0
+    while at < len(data):
+        size, kind, _ = wire.split_head(data, at)
+        found.append((kind, data[at + wire.HEAD_BYTES : at + 4 + size]))
+        at += 4 + size
+    return found
+
+
 @pytest.mark.parametrize(
     "nonsense",
     [b"\xff\xff\xff\xff\x65\x00\x00\x00\x01", done(99), wire.head(Kind.ATTRS, 1, 2) + b"\x00\x00"],

@@ -122,6 +122,34 @@ async def test_calls_made_together_are_all_waited_for(visits: Visits) -> None:
         assert task.cancelled() if is_cancelled else task.result() is ValueError
 
 
+@pytest.mark.parametrize("alone", [False, True])
+async def test_calls_that_have_not_begun_are_left_out_when_cancelled(visits: Visits, alone: bool) -> None:
+    """Goal: a run that is cancelled ends soon. Method: every thread is held up, a hundred calls wait behind them."""
+    begun, go_on, made = threading.Event(), threading.Event(), 0
+
+    def held_up() -> None:
+        begun.set()
+        go_on.wait(30)
+
+    def count() -> None:
+        nonlocal made
+        made += 1
+
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(8):
+            tasks.create_task(visits.run_alone(held_up), name=f"held-up:{number}")
+        await eventually(begun.is_set, what="the threads are held up")
+        task = tasks.create_task(visits.run_all([count] * 100, alone=alone), name="calls")
+        other = tasks.create_task(visits.run(int), name="other")
+        await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.sleep(0.01)
+        go_on.set()
+    assert task.cancelled()
+    assert other.result() == 0
+    assert made < 100 if alone else made in {0, 100}
+
+
 async def outcome(visits: Visits, calls: Sequence[Callable[[], object]]) -> object:
     """Make the calls; return what they return, or the type of the error."""
     try:
