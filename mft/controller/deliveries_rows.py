@@ -145,6 +145,8 @@ def _text(value: object) -> str:
     """Make a text that can be stored: a file name may be no UTF-8."""
     if not isinstance(value, str):
         return ""
+    if value.isascii():
+        return value[:TEXT_CHARACTERS_MAX]
     return value[:TEXT_CHARACTERS_MAX].encode("utf-8", "backslashreplace").decode()
 
 

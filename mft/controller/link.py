@@ -11,6 +11,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any, NoReturn
 
 import grpc
+import msgspec
 import structlog
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -250,9 +251,12 @@ class LinkService(pb_grpc.LinkServiceServicer):
 
 def _arrived(event: pb.Event) -> Arrived:
     try:
-        fields = json.loads(event.fields)
-    except ValueError:
-        fields = {}
+        fields = msgspec.json.decode(event.fields)
+    except msgspec.DecodeError:
+        try:
+            fields = json.loads(event.fields)  # A file name that is no UTF-8.
+        except ValueError:
+            fields = {}
     return Arrived(
         event.sequence,
         event.id,

@@ -19,6 +19,8 @@ from mft.pb.etcd import v3_pb2 as pb
 
 PAGE_KEYS: Final = 512
 _LISTING_TRIES: Final = 3
+_NAMED_MAX: Final = 16
+"""Operations of a transaction whose keys a message counts."""
 
 
 class Kv:
@@ -129,6 +131,8 @@ def _effect(idempotent: bool) -> Effect:
 
 def _names(operations: Sequence[Operation]) -> str:
     """The keys concerned, for messages: two by name, the others by number."""
+    if len(operations) > _NAMED_MAX:
+        return f"{operations[0][0]} and others, {len(operations)} operations"
     keys = list(dict.fromkeys(operation[0] for operation in operations))
     more = f" and {len(keys) - 2} more" if len(keys) > 2 else ""
     return ", ".join(keys[:2]) + more or "no keys"

@@ -161,6 +161,18 @@ class Spool:
             if lost:
                 report_lost(lost)
 
+    async def beyond(self, sequence: int) -> None:
+        """Wait until there are events after this one."""
+        async with contextlib.aclosing(self._end.follow()) as ends:
+            async for end in ends:
+                if end > sequence:
+                    return
+
+    @property
+    def end(self) -> int:
+        """The greatest sequence number that can be read."""
+        return self._end.value
+
     async def after(self, sequence: int) -> tuple[Line, ...]:
         """Wait until there are events after this one, and return the next of them, at most a batch.
 

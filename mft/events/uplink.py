@@ -131,11 +131,11 @@ class Uplink:
     async def _send_events(self, call: Any) -> None:
         """Send what the controller has not stored yet, batch after batch, each when the one before is stored."""
         while True:
-            lines = await self._spool.after(self._stored.value)
-            if len(lines) < BATCH_EVENTS_MAX:
+            stored = self._stored.value
+            await self._spool.beyond(stored)
+            if self._spool.end - stored < BATCH_EVENTS_MAX:
                 await asyncio.sleep(_GATHER_S)
-                # The same ones again, and what has come since.
-                lines = await self._spool.after(self._stored.value)
+            lines = await self._spool.after(stored)
             events = pb.Events(events=[_event(line) for line in lines])
             await self._write(call, pb.FromAgent(events=events))
             last = lines[-1].sequence

@@ -85,7 +85,7 @@ class TransferSpec(Spec, frozen=True, kw_only=True):
     stable_interval_s: Annotated[float, Meta(ge=0, le=86400)] = 10.0
     """Seconds that size and time must not have changed before a file is taken; 0 where producers rename into place."""
     parallel_files: Annotated[int, Meta(ge=1, le=256)] = 4
-    """Files on their way at one time. Small ones, up to 32 KiB, go in bundles of up to 30, and a bundle counts as one
+    """Files on their way at one time. Small ones, up to 32 KiB, go in bundles of up to 120, and a bundle counts as one
     file. With 1 each goes by itself, as always where more than size and name matter: see the manual."""
     on_uncertain: Literal["hold", "resend"] = "hold"
     """What to do when it cannot be known whether a file was delivered: keep it for the operator, or send it again."""

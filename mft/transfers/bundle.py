@@ -31,9 +31,9 @@ from mft.transfers.remotes.bundles import WHOLE_BYTES_MAX, GivesBundles, Move, T
 from mft.transfers.taking import Taken, new_delivery
 from mft.transfers.work import Item, Work
 
-FILES_MAX = 30
-"""Files of one bundle: less than a mebibyte in memory; four of them fill a transaction."""
-BUNDLES_MAX = 8
+FILES_MAX = 120
+"""Files of one bundle: as many as one transaction journals, and at most four mebibytes in memory."""
+BUNDLES_MAX = 6
 """Under way at one time: while one waits for etcd or a disk, others go on."""
 
 
@@ -96,9 +96,9 @@ class Bundler:
         self._destination, self._taker = destination
         self._place = context.place
 
-    def takes(self, entry: Entry) -> bool:
-        """Say whether this source may go in a bundle. One whose name cannot be journalled is told of by itself."""
-        return entry.size_bytes <= WHOLE_BYTES_MAX and entry.name.isprintable()
+    def takes(self, entry: Item | Entry) -> bool:
+        """Say whether this may go in a bundle: a new source. One whose name cannot be journalled is told of alone."""
+        return isinstance(entry, Entry) and entry.size_bytes <= WHOLE_BYTES_MAX and entry.name.isprintable()
 
     async def deliver(self, entries: Sequence[Entry]) -> list[bool]:
         """Take these sources and bring them to their destination. Returns of each whether it arrived.

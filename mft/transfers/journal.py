@@ -287,8 +287,9 @@ class Journal:
             if not self._is_open:
                 raise LeadershipLost("this node has stopped leading")
             await self._queue.put(write)
-        if waiting := [write.done for write in writes if not write.done.done()]:
-            await asyncio.wait(waiting)
+        # Those of one transaction are settled together: to wait for the last spares a callback for each.
+        while waiting := [write.done for write in writes if not write.done.done()]:
+            await asyncio.wait(waiting[-1:])
         outcomes = [write.done.exception() for write in writes]
         assert all(outcome is None or isinstance(outcome, MftError) for outcome in outcomes)
         return cast(list[MftError | None], outcomes)

@@ -165,33 +165,32 @@ class _Feed:
 
     async def put(self, queued: _Queued) -> None:
         """Wait until there is room for this one."""
-        if queued.earlier is not None:
-            await self._hand_over()  # The earlier one may be in it.
-        elif self._bundler and isinstance(queued.item, Entry) and self._bundler.takes(queued.item):
-            if not self._bundle:
-                self._since = time.monotonic()
+        if queued.earlier is None and self._bundler is not None and self._bundler.takes(queued.item):
             self._bundle.append(queued)
-            if len(self._bundle) == FILES_MAX:
-                await self._hand_over()
+            if len(self._bundle) == 1:
+                self._since = time.monotonic()
+            elif len(self._bundle) == FILES_MAX:
+                await self.hand_over()
             return
-        elif self.singles.full():
-            await self._hand_over()  # Before the walk waits.
+        # The earlier one may be in the bundle; and before the walk waits, nothing is to wait for the walk.
+        if queued.earlier is not None or self.singles.full():
+            await self.hand_over()
         await self.singles.put(queued)
 
-    async def look(self) -> None:
-        """Hand over a bundle that was begun a while ago, full or not. To be called with each name that is met."""
-        if self._bundle and time.monotonic() - self._since > _FILLING_S_MAX:
-            await self._hand_over()
+    def is_overdue(self) -> bool:
+        """Say whether a bundle was begun a while ago, so that it should be handed over, full or not."""
+        return bool(self._bundle) and time.monotonic() - self._since > _FILLING_S_MAX
 
     async def end(self, singles: int, bundles: int) -> None:
         """Tell so many takers of each kind that there is no more."""
-        await self._hand_over()
+        await self.hand_over()
         for _ in range(singles):
             await self.singles.put(None)
         for _ in range(bundles):
             await self.bundles.put(None)
 
-    async def _hand_over(self) -> None:
+    async def hand_over(self) -> None:
+        """Wait until the bundle is on its way, full or not."""
         bundle, self._bundle = self._bundle, []
         if len(bundle) == 1:
             await self.singles.put(bundle[0])
@@ -225,7 +224,8 @@ async def _feed(work: Work, attempts: Attempts, feed: _Feed, takers: tuple[int, 
         await feed.put(_Queued(item, *names.enter(item.taken.name)))
     async with aclosing(work.sources()) as sources:
         async for entry, is_stable in sources:
-            await feed.look()
+            if feed.is_overdue():
+                await feed.hand_over()
             if not attempts.takes_new:
                 break
             if not is_stable or names.is_blocked(entry.name) or not work.is_due(entry):

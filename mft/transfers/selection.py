@@ -55,7 +55,7 @@ async def walk(source: Remote, folder: str, skipped: Skipped, *, recursive: bool
         try:
             async for entry in source.scan(join(folder, path) if folder or path else "."):
                 is_empty = False
-                found = entry._replace(name=join(path, entry.name))
+                found = entry._replace(name=join(path, entry.name)) if path else entry
                 if not found.is_folder:
                     yield found
                 elif recursive and not entry.name.startswith("."):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import secrets
+from functools import lru_cache
 from typing import NamedTuple
 
 from mft.errors import Invalid, MftError, NotFound
@@ -38,7 +39,7 @@ class Taken(NamedTuple):
     @classmethod
     def of(cls, delivery: str, entry: Entry, *, is_kept: bool = False) -> Taken:
         """Make one from what the walk found: `entry.name` is its path under the folder."""
-        seen = entry._replace(name=entry.name.rpartition("/")[2])
+        seen = entry._replace(name=entry.name.rpartition("/")[2]) if "/" in entry.name else entry
         return cls(delivery, entry.name, seen, is_kept)
 
     def path(self, folder: str) -> str:
@@ -46,6 +47,7 @@ class Taken(NamedTuple):
         return join(folder, self.name) if self.is_kept else join(folder, TAKEN_FOLDER, self.delivery, self.name)
 
 
+@lru_cache(maxsize=1024)
 def delivery_prefix(transfer: str) -> str:
     """Name what all delivery ids of a transfer begin with, so that transfers may share a folder."""
     return hashlib.sha256(transfer.encode()).hexdigest()[:8] + "-"

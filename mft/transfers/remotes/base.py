@@ -84,6 +84,10 @@ class Remote(Protocol):
 
 def join(*parts: str) -> str:
     """Put path parts together with single slashes; empty parts fall away."""
+    if len(parts) == 2:  # As a rule, and often: for each name that is met.
+        first, second = parts
+        if first and second and first[-1] != "/" and second[0] != "/" and second[-1] != "/":
+            return f"{first}/{second}"
     path = "/".join([part.strip("/") if index else part.rstrip("/") for index, part in enumerate(parts) if part])
     return path or "/"
 

@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 _ROOM_BYTES_MIN = 1024 * 1024
 """A disk with less room than this counts as full when a write fails."""
+_OPEN_MAX = 30
+"""Files open at one time on a channel of a server that is not OpenSSH's: some allow no more than 64."""
 _LISTINGS_AHEAD = 4
 """READDIR requests under way at a server that works in order: each answers with a hundred names or so."""
 
@@ -141,9 +143,14 @@ class SftpRemote:
             raise await self._more_exactly(path, error) from error.__cause__
 
     async def write_whole(self, files: Sequence[tuple[str, bytes]]) -> list[int | None]:
-        """Make small files on one channel."""
+        """Make small files on one channel, no more at one time than a server lets be open."""
+        most = len(files) if self._in_order else _OPEN_MAX
+        sizes: list[int | None] = []
         with self._translated("create", f"{len(files)} files"):
-            return await send_whole(await self._channels.pick(), files, in_order=self._in_order)
+            exchange = await self._channels.pick()
+            for start in range(0, len(files), most or 1):
+                sizes += await send_whole(exchange, files[start : start + most], in_order=self._in_order)
+        return sizes
 
     async def rename_all(self, names: Sequence[tuple[str, str]]) -> list[MftError | None]:
         """Rename files on one channel."""

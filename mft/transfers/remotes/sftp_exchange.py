@@ -155,12 +155,16 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
 
         If that is cancelled, `late` is given each answer that came or still comes. Raises Garbled, Lost, TimeoutError.
         """
+        if self._lost is not None:
+            raise self._lost
         asked = _Asked(len(requests), self._loop.create_future(), late or _ignored)
+        now = self._now()
         size_bytes = sum(len(request.content) for request in requests)
         self.unanswered_bytes += size_bytes
         try:
-            for index, (kind, body, content) in enumerate(requests):
-                self.send(kind, body, partial(asked.take, index), content)
+            for number, (kind, body, content) in enumerate(requests):
+                self._put(kind, body, content, partial(asked.take, number), now)
+            self._leave(at_once=True)
             return await asked.answers()
         finally:
             self.unanswered_bytes -= size_bytes
@@ -203,16 +207,26 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         if self._lost is not None:
             answered(self._lost)
             return
-        number = self._number = (self._number + 1) & 0xFFFFFFFF
+        is_first = not self._waiting
+        self._put(kind, body, content, answered, self._now())
+        self._leave(at_once=is_first or self._out_bytes >= _GATHER_BYTES_MAX)
+
+    def _now(self) -> float:
+        """Give the time at which requests are sent, and begin to watch for answers if none is due yet."""
         now = self._loop.time()
         if not self._waiting:
             self._heard_at = now
             if self._watch is None:
                 self._watch = self._loop.call_later(self._limit_s, self._look)
+        return now
+
+    def _put(
+        self, kind: Kind, body: bytes, content: bytes | memoryview, answered: Callable[[Outcome], None], now: float
+    ) -> None:
+        number = self._number = (self._number + 1) & 0xFFFFFFFF
         size_bytes = len(body) + len(content)
         self._out += (wire.head(kind, number, size_bytes), body, content)
         self._out_bytes += size_bytes
-        self._leave(at_once=not self._waiting or self._out_bytes >= _GATHER_BYTES_MAX)
         self._waiting[number] = (answered, now)
 
     def close(self) -> None:

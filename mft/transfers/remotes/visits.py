@@ -33,10 +33,14 @@ class Visit(asyncio.Future[T]):
 
     job: Future[None] | None = None
     """What a thread is to do, where that is this call alone."""
+    on_cancel: Callable[[], None] | None = None
+    """Told when the task is cancelled: what has not begun need not be waited for."""
 
     def cancel(self, msg: Any | None = None) -> bool:
         """Refuse: the thread cannot be stopped. The task is told at its next step, which is when this is done."""
-        return False
+        if self.on_cancel is not None:
+            self.on_cancel()
+        return self.cancelled()
 
     def give_up(self) -> None:
         """Cancel a call that was never begun."""
@@ -81,6 +85,8 @@ class Visits:
             visits = [Visit(loop=loop) for _ in calls]
             self._calls += zip(calls, visits, strict=True)
             self._send_soon(loop)
+        for visit in visits:
+            visit.on_cancel = partial(self._give_up, visits)
         try:
             return [await visit for visit in visits]
         except BaseException:

@@ -293,13 +293,13 @@ async def test_nothing_stays_open(place: Place) -> None:
 
 
 async def test_small_files_many_at_one_time(place: Place) -> None:
-    """Goal: each has its own outcome. Method: of forty some exist already, or lie nowhere."""
+    """Goal: each has its own outcome. Method: of a hundred some exist already, or lie nowhere."""
     remote = place.remote
     if not isinstance(remote, TakesBundles):
         pytest.skip("this remote writes files one by one")
     (place.folder / "new-3").write_bytes(b"there before")
     (place.folder / "folder").mkdir()
-    contents = {f"new-{number}": os.urandom(number * 800) for number in range(40)} | {"nowhere/x": b"x"}
+    contents = {f"new-{number}": os.urandom(number * 320) for number in range(100)} | {"nowhere/x": b"x"}
     before = open_descriptors()
     sizes = await remote.write_whole([(place.path(name), content) for name, content in contents.items()])
     outcome = dict(zip(contents, sizes, strict=True))
@@ -308,13 +308,13 @@ async def test_small_files_many_at_one_time(place: Place) -> None:
     assert outcome == {name: len(content) for name, content in contents.items() if name in outcome}
     assert (place.folder / "new-3").read_bytes() == b"there before"
     assert all((place.folder / name).read_bytes() == contents[name] for name in outcome)
-    names = [(f"new-{number}", f"final-{number}") for number in range(40)]
+    names = [(f"new-{number}", f"final-{number}") for number in range(100)]
     names += [("missing", "final-missing"), ("new-1", "folder")]
     (place.folder / "final-5").write_bytes(b"is replaced")
     errors = await remote.rename_all([(place.path(old), place.path(new)) for old, new in names])
-    assert errors[:40] == [None] * 40
-    assert isinstance(errors[40], NotFound)
-    assert isinstance(errors[41], NotFound)
+    assert errors[:100] == [None] * 100
+    assert isinstance(errors[100], NotFound)
+    assert isinstance(errors[101], NotFound)
     assert (place.folder / "final-5").read_bytes() == contents["new-5"]
     assert await remote.write_whole([]) == []
     assert await remote.rename_all([]) == []

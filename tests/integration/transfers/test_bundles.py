@@ -66,17 +66,17 @@ def taken_path(bench: Bench, name: str) -> Any:
 
 @pytest.mark.parametrize("largest", [WHOLE_BYTES_MAX, WHOLE_BYTES_MAX + 1])
 async def test_many_small_files_in_folders(bench: Bench, largest: int) -> None:
-    """Goal: all arrive whole, and are journalled together. Method: 100 files of all sizes, in folders."""
+    """Goal: all arrive whole, and are journalled together. Method: 150 files of all sizes, in folders."""
     sizes = [0, 1, 4096, 30_000, largest]
-    contents = {f"{'a/b/' * (n % 3)}file-{n}": os.urandom(sizes[n % 5]) for n in range(100)}
+    contents = {f"{'a/b/' * (n % 3)}file-{n}": os.urandom(sizes[n % 5]) for n in range(150)}
     for name, content in contents.items():
         bench.give(name, content)
     bench.spec = msgspec.structs.replace(bench.spec, recursive=True)
     tally = await bench.run()
-    assert (tally.delivered, tally.failed) == (100, 0)
+    assert (tally.delivered, tally.failed) == (150, 0)
     assert bench.arrived() == contents
     bench.check_settled()
-    assert [event for event, _ in bench.events] == [catalogue.FILE_DELIVERED] * 100
+    assert [event for event, _ in bench.events] == [catalogue.FILE_DELIVERED] * 150
     assert {fields["path"]: fields["size_bytes"] for _, fields in bench.events} == {
         f"{bench.inbox}/{name}": len(content) for name, content in contents.items()
     }
