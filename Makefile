@@ -24,8 +24,10 @@ check: setup  ## Check format, lint, types and the layers of imports
 test: check  ## Check, then run all tests; ARGS goes to pytest
 	$(BIN)/pytest --numprocesses 4 --dist loadscope $(ARGS)
 
-faults: setup  ## 10,000 files under 200 random faults, at most 80 minutes; ARGS goes to tests.faults
-	$(BIN)/python -m tests.faults --files 10000 --faults 200 --etcd 3 --limit-s 4200 $(ARGS)
+faults: setup  ## 10,000 files under 200 random faults, of each flow, at most 80 minutes; ARGS goes to tests.faults
+	for flow in move copy batch; do \
+		$(BIN)/python -m tests.faults --flow $$flow --files 10000 --faults 200 --etcd 3 --limit-s 1500 $(ARGS) || exit 1; \
+	done
 
 model: setup  ## Check the delivery protocol in every interleaving, within wide bounds: minutes, some GiB of memory
 	$(BIN)/python -m tests.model --deep
