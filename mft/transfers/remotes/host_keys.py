@@ -15,10 +15,14 @@ class PartnerClient(asyncssh.SSHClient):
     def __init__(self, fingerprints: frozenset[str], password: str | None) -> None:
         self._fingerprints = fingerprints
         self._password = password
+        self.shown = ""
+        """Kind and fingerprint of the key that the server has shown, if that is none of the location's."""
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         """Say whether the key's SHA-256 fingerprint is one of the location's."""
-        return key.get_fingerprint("sha256").rstrip("=") in self._fingerprints
+        fingerprint = key.get_fingerprint("sha256").rstrip("=")
+        self.shown = f"{key.get_algorithm()} {fingerprint}"
+        return fingerprint in self._fingerprints
 
     def kbdint_auth_requested(self) -> str | None:
         """Take part in a dialogue (RFC 4256) where there is a password: some servers ask for it in no other way."""

@@ -32,11 +32,12 @@ async def connect(spec: SshLocationSpec) -> asyncssh.SSHClientConnection:
         Unavailable: it cannot be reached.
     """
     where = f"{spec.username}@{spec.address}:{spec.port}"
-    options = _options(spec)
+    client, options = _options(spec)
     try:
         return await asyncssh.connect(spec.address, spec.port, **options)
     except asyncssh.HostKeyNotVerifiable as error:
-        raise Denied(f"{where} shows a host key that is not among the location's host_keys") from error
+        shown = f": {client.shown}" if client.shown else ""
+        raise Denied(f"{where} shows a host key that is not among the location's host_keys{shown}") from error
     except asyncssh.PermissionDenied as error:
         raise Denied(f"{where} refuses the login: {reason(error)}") from error
     except asyncssh.KeyExchangeFailed as error:
@@ -66,10 +67,11 @@ class _Way:
         return transport, gathering.protocol
 
 
-def _options(spec: SshLocationSpec) -> dict[str, Any]:
+def _options(spec: SshLocationSpec) -> tuple[PartnerClient, dict[str, Any]]:
     trusted, fingerprints = split_host_keys(spec.host_keys)
+    client = PartnerClient(fingerprints, spec.password)
     offered = offer(spec.algorithms)
-    return {
+    return client, {
         "tunnel": _Way(spec.proxy),
         "username": spec.username,
         "password": spec.password,
@@ -79,7 +81,7 @@ def _options(spec: SshLocationSpec) -> dict[str, Any]:
         "config": None,
         # Never an empty value here: asyncssh would take ~/.ssh/known_hosts instead.
         "known_hosts": (trusted, [], []),
-        "client_factory": lambda: PartnerClient(fingerprints, spec.password),
+        "client_factory": lambda: client,
         "keepalive_interval": _KEEPALIVE_S,
         "keepalive_count_max": _KEEPALIVES_MISSED_MAX,
         "x509_trusted_certs": None,
