@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from mft.transfers.failures import classify
 from mft.transfers.orphans import Prefixes, find_orphans
 from mft.transfers.remotes.base import Entry
 from mft.transfers.taking import Stability, delivery_prefix
-from mft.transfers.work import Item, Tally, Work
+from mft.transfers.work import Item, LeftOpen, Tally, Work
 
 __all__ = ["Tally", "run_pass", "sweep_temp"]
 
@@ -203,35 +203,49 @@ async def _stream(context: RunContext, work: Work, attempts: Attempts) -> None:
 
     `parallel_files` at one time; a bundle of small ones counts as one.
     """
-    count = context.spec.parallel_files
-    bundler = bundler_of(context, work, attempts)
-    feed = _Feed(count, bundler)
-    slots = asyncio.Semaphore(count)
-    works = [partial(_deliver_all, work, attempts, feed.singles, slots)] * count
-    if bundler is not None:
-        works += [partial(_deliver_bundles, bundler, attempts, feed.bundles, slots)] * min(count, BUNDLES_MAX)
-    takers = (count, len(works) - count)
-    await all_of([partial(_feed, work, attempts, feed, takers), *works], f"deliver:{context.transfer}")
-
-
-async def _feed(work: Work, attempts: Attempts, feed: _Feed, takers: tuple[int, int]) -> None:
-    names = _Names()
     left = await work.left_open()
     attempts.begin(left)
-    for item in (*left.waiting, *left.held):
-        names.block(item.taken.name)
-    for item in left.due:
-        await feed.put(_Queued(item, *names.enter(item.taken.name)))
     async with aclosing(work.sources()) as sources:
-        async for entry, is_stable in sources:
-            if feed.is_overdue():
-                await feed.hand_over()
-            if not attempts.takes_new:
-                break
-            if not is_stable or names.is_blocked(entry.name) or not work.is_due(entry):
-                continue
+        first = await anext(sources, None)
+        if first is None and not left.due:
+            return  # As most passes find it: they cost no task for each file that there could be.
+        count = context.spec.parallel_files
+        bundler = bundler_of(context, work, attempts)
+        feed = _Feed(count, bundler)
+        slots = asyncio.Semaphore(count)
+        works = [partial(_deliver_all, work, attempts, feed.singles, slots)] * count
+        if bundler is not None:
+            works += [partial(_deliver_bundles, bundler, attempts, feed.bundles, slots)] * min(count, BUNDLES_MAX)
+        found = _Found(left, first, sources, (count, len(works) - count))
+        await all_of([partial(_feed, work, attempts, feed, found), *works], f"deliver:{context.transfer}")
+
+
+class _Found(NamedTuple):
+    """What there is to deliver in this pass."""
+
+    left: LeftOpen
+    first: tuple[Entry, bool] | None
+    """The first of `sources`."""
+    sources: AsyncGenerator[tuple[Entry, bool], None]
+    takers: tuple[int, int]
+    """How many tasks wait for single files, and for bundles."""
+
+
+async def _feed(work: Work, attempts: Attempts, feed: _Feed, found: _Found) -> None:
+    names = _Names()
+    for item in (*found.left.waiting, *found.left.held):
+        names.block(item.taken.name)
+    for item in found.left.due:
+        await feed.put(_Queued(item, *names.enter(item.taken.name)))
+    source = found.first
+    while source is not None and attempts.takes_new:
+        entry, is_stable = source
+        if is_stable and not names.is_blocked(entry.name) and work.is_due(entry):
             await feed.put(_Queued(entry, *names.enter(entry.name)))
-    await feed.end(*takers)
+        if feed.is_overdue():
+            await feed.hand_over()
+        source = await anext(found.sources, None)
+    await feed.end(*found.takers)
 
 
 async def _deliver_all(work: Work, attempts: Attempts, queue: _Queue, slots: asyncio.Semaphore) -> None:
