@@ -66,6 +66,8 @@ class Gathering(asyncio.Protocol):
 
     def __init__(self, protocol: asyncio.Protocol) -> None:
         self.protocol = protocol
+        self.receive = self.give
+        """Takes what came; by default it gives it on."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -74,6 +76,10 @@ class Gathering(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass on what came."""
+        self.receive(data)
+
+    def give(self, data: bytes) -> None:
+        """Give it to the protocol, little at a time."""
         if len(data) <= _GIVEN_BYTES_MAX:
             self.protocol.data_received(data)
             return

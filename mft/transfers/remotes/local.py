@@ -110,11 +110,8 @@ class LocalRemote:
         try:
             yield self._pieces(descriptor, first, path, reads)
         finally:
-            if running := [read for read in reads if not read.done()]:
-                await asyncio.wait(running)
             for read in reads:
-                if not read.cancelled():
-                    read.exception()  # Looked at: the content may have been given up before.
+                await _over(read)
             os.close(descriptor)
 
     async def write(self, path: str, content: AsyncIterator[bytes], offset: int = 0) -> int:
@@ -122,14 +119,23 @@ class LocalRemote:
         opener = partial(_open_to_go_on, offset=offset) if offset else _create
         descriptor, _ = await self._acquire("create", path, opener)
         size_bytes = 0
+        writing: asyncio.Future[None] | None = None  # The piece before, while the next one comes.
         try:
             async for piece in content:
                 with _translated("write", path):
-                    await self._run_alone(_write_whole, descriptor, piece)
+                    if writing is not None:
+                        await self._visit(writing)
+                    self._check_open()
+                    writing = self._threads.begin(_write_whole, descriptor, piece)
                 size_bytes += len(piece)
+            if writing is not None:
+                with _translated("write", path):
+                    await self._visit(writing)
             with _translated("sync", path):
                 await self._run_alone(os.fsync, descriptor)
         finally:
+            if writing is not None:
+                await _over(writing)
             os.close(descriptor)
         return size_bytes
 
@@ -233,6 +239,14 @@ class LocalRemote:
 
     def _real(self, path: str) -> str:
         return join(self._root, path)
+
+
+async def _over(call: asyncio.Future[Any]) -> None:
+    """Wait until a call on a thread is over: what it works on may be closed then."""
+    if not call.done():
+        await asyncio.wait([call])
+    if not call.cancelled():
+        call.exception()  # Looked at: nobody may have waited for it.
 
 
 def _batch(listing: Iterator[os.DirEntry[str]]) -> list[Entry]:

@@ -14,6 +14,7 @@ from mft.transfers.remotes.gathering import Gathering
 from mft.transfers.remotes.host_keys import PartnerClient, split_host_keys
 from mft.transfers.remotes.proxies import open_through
 from mft.transfers.remotes.sftp_errors import reason
+from mft.transfers.remotes.ssh_packets import hasten
 
 _KEEPALIVE_S = 6
 _KEEPALIVES_MISSED_MAX = 3
@@ -34,7 +35,7 @@ async def connect(spec: SshLocationSpec) -> asyncssh.SSHClientConnection:
     where = f"{spec.username}@{spec.address}:{spec.port}"
     client, options = _options(spec)
     try:
-        return await asyncssh.connect(spec.address, spec.port, **options)
+        connection = await asyncssh.connect(spec.address, spec.port, **options)
     except asyncssh.HostKeyNotVerifiable as error:
         shown = f": {client.shown}" if client.shown else ""
         raise Denied(f"{where} shows a host key that is not among the location's host_keys{shown}") from error
@@ -48,6 +49,10 @@ async def connect(spec: SshLocationSpec) -> asyncssh.SSHClientConnection:
         raise kind(f"{where} ended the connection: {reason(error)}") from error
     except (asyncssh.Error, OSError) as error:
         raise Unavailable(f"cannot connect to {where}: {reason(error)}") from error
+    gathering = options["tunnel"].gathering
+    if gathering is not None and (packets := hasten(connection, gathering.give)) is not None:
+        gathering.receive = packets.data_received
+    return connection
 
 
 class _Way:
@@ -55,6 +60,8 @@ class _Way:
 
     def __init__(self, proxy: ProxySpec | None) -> None:
         self._proxy = proxy
+        self.gathering: Gathering | None = None
+        """What stands before the connection, once that is made."""
 
     async def create_connection(self, factory: Any, host: str, port: int) -> tuple[asyncio.BaseTransport, Any]:
         """Open the TCP connection, through the proxy if there is one."""
@@ -64,6 +71,7 @@ class _Way:
         else:
             sock = await open_through(self._proxy, host, port)
             transport, gathering = await loop.create_connection(lambda: Gathering(factory()), sock=sock)
+        self.gathering = gathering
         return transport, gathering.protocol
 
 
