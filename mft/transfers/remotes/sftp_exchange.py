@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeVar
 import asyncssh
 
 from mft.transfers.remotes import sftp_wire as wire
+from mft.transfers.remotes import ssh_packets
 from mft.transfers.remotes.sftp_wire import Answer, Garbled, Kind, Refused
 
 Outcome = Answer | Exception
@@ -270,7 +271,7 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         if not out or self._channel is None or self._lost is not None:
             return
         try:
-            self._channel.write(b"".join(out))
+            ssh_packets.write(self._channel, b"".join(out))
         except OSError as error:
             self.fail(Lost(str(error)))
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import asyncssh
 from asyncssh.crypto.cipher import GCMCipher
@@ -58,15 +58,38 @@ class DataPackets:
 
     def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
         """Send one packet."""
-        connection = self._connection
         if pkttype != _CHANNEL_DATA or not self._may_send():
             self._usual(pkttype, *args, handler=handler)
-            return
-        cipher, aead = self._sending.cipher, self._sending.aead
+        else:
+            self._send(*args)
+
+    def write(self, channel: Any, data: bytes) -> bool:
+        """Send content on a channel; False if the library has to, because it must wait for the partner first."""
+        if (
+            not all(hasattr(channel, name) for name in _KNOWN_OF_CHANNEL)
+            or channel._send_state != "open"
+            or channel._send_buf
+            or channel._send_window < len(data)
+            or channel._send_pktsize <= 0
+        ):
+            return False
+        number, view = channel._send_chan.to_bytes(4, "big"), memoryview(data)
+        for start in range(0, len(data), channel._send_pktsize):
+            if not self._may_send():
+                channel.write(data[start:])
+                break
+            part = view[start : start + channel._send_pktsize]
+            channel._send_window -= len(part)
+            self._send(number, len(part).to_bytes(4, "big"), part)
+        return True
+
+    def _send(self, *parts: bytes | memoryview) -> None:
+        """Send one packet of content: the channel's number, and the content with its length before it."""
+        connection, cipher, aead = self._connection, self._sending.cipher, self._sending.aead
         assert aead is not None
-        size_bytes = 2 + sum(map(len, args))
+        size_bytes = 2 + sum(map(len, parts))
         padding_bytes = _PADDING_BYTES_MIN + -(size_bytes + _PADDING_BYTES_MIN) % _BLOCK_BYTES
-        packet = b"".join((bytes((padding_bytes, pkttype)), *args, os.urandom(padding_bytes)))
+        packet = b"".join((bytes((padding_bytes, _CHANNEL_DATA)), *parts, os.urandom(padding_bytes)))
         length = len(packet).to_bytes(_LENGTH_BYTES, "big")
         encrypted = aead.encrypt(cipher._iv, packet, length)
         cipher._update_iv()
@@ -135,7 +158,9 @@ class DataPackets:
         number = connection._recv_seq
         connection._recv_seq = (number + 1) & 0xFFFFFFFF
         try:
-            channel.process_packet(_CHANNEL_DATA, number, SSHPacket(plain[6 : -plain[0]]))
+            # As a view: the library would copy it twice more.
+            content = memoryview(plain)[6 : -plain[0]]
+            channel.process_packet(_CHANNEL_DATA, number, SSHPacket(cast(bytes, content)))
         except asyncssh.DisconnectError as error:
             connection._send_disconnect(error.code, error.reason, error.lang)
             connection._force_close(error)
@@ -152,6 +177,16 @@ _KNOWN = (
 )
 
 
+_KNOWN_OF_CHANNEL = ("_send_buf", "_send_chan", "_send_pktsize", "_send_state", "_send_window")
+
+
+def write(channel: asyncssh.SSHClientChannel[bytes], data: bytes) -> None:
+    """Send content on a channel of a connection, whether that was hastened or not. Raises OSError if it is closed."""
+    packets = getattr(getattr(channel, "_conn", None), "packets", None)
+    if packets is None or not packets.write(channel, data):
+        channel.write(data)
+
+
 def hasten(connection: asyncssh.SSHClientConnection, given: Callable[[bytes], None]) -> DataPackets | None:
     """Have data packets of this connection sent so; returns what receives, instead of `given`.
 
@@ -161,4 +196,5 @@ def hasten(connection: asyncssh.SSHClientConnection, given: Callable[[bytes], No
         return None
     packets = DataPackets(connection, given)
     connection.send_packet = packets.send_packet  # type: ignore[method-assign]
+    connection.packets = packets  # type: ignore[attr-defined]  # For `write`, which has a channel.
     return packets

@@ -1,0 +1,114 @@
+"""Content over an SSH connection as it is: every cipher, keys that change under way, bytes that are not right."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from mft.errors import Unavailable
+from mft.transfers.remotes.base import CHUNK_BYTES
+from mft.transfers.remotes.sftp import SftpRemote
+from tests.integration.remotes.conftest import Place, pieces, place_at
+from tests.integration.transfers.conftest import sftp_location
+from tests.rig.sshd import Sshd
+
+CONTENT = os.urandom(8 * CHUNK_BYTES + 77)
+TIMES = 3
+
+
+@asynccontextmanager
+async def place_with(folder: Path, *settings: str) -> AsyncIterator[Place]:
+    """Give a folder at a server with these settings."""
+    server = Sshd(folder / "sshd")
+    config = folder / "sshd" / "sshd_config"
+    config.write_text("\n".join(settings) + "\n" + config.read_text())
+    (folder / "place").mkdir()
+    try:
+        await server.start()
+        async with place_at(sftp_location(server), folder / "place", str(folder / "place")) as place:
+            yield place
+    finally:
+        server.kill()
+
+
+async def there_and_back(place: Place, name: str) -> None:
+    """Write a file and read it back."""
+    halves = CONTENT[: CHUNK_BYTES * 3], CONTENT[CHUNK_BYTES * 3 :]
+    assert await place.remote.write(place.path(name), pieces(*halves)) == len(CONTENT)
+    assert (place.folder / name).read_bytes() == CONTENT
+    async with place.remote.read(place.path(name)) as content:
+        assert b"".join([piece async for piece in content]) == CONTENT
+
+
+@pytest.mark.parametrize(
+    "cipher", ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes256-ctr"]
+)
+async def test_each_cipher_and_keys_that_change(tmp_path: Path, cipher: str) -> None:
+    """Goal: content is right whatever protects it. Method: the server wants new keys after each mebibyte; both ways."""
+    async with place_with(tmp_path, f"Ciphers {cipher}", "RekeyLimit 1M") as place:
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(TIMES):
+                tasks.create_task(there_and_back(place, f"large-{number}"), name=f"large:{number}")
+        remote = place.remote
+        assert isinstance(remote, SftpRemote)
+        small = {f"small-{number}": CONTENT[number * 300 :][: number * 300] for number in range(100)}
+        for _ in range(TIMES):
+            sizes = await remote.write_whole([(place.path(name), content) for name, content in small.items()])
+            assert sizes == [len(content) for content in small.values()]
+            for name, content in small.items():
+                assert (place.folder / name).read_bytes() == content
+                (place.folder / name).unlink()
+
+
+async def read_whole(remote: SftpRemote) -> None:
+    """Read what is right until it ends."""
+    read = b""
+    async with remote.read("file") as content:
+        async for piece in content:
+            read += piece
+            assert CONTENT.startswith(read)
+
+
+@pytest.mark.parametrize("to_client", [True, False])
+async def test_a_byte_that_is_not_right_ends_the_connection(tmp_path: Path, to_client: bool) -> None:
+    """Goal: nobody's bytes pass for the partner's. Method: a road that changes one byte of a large file, either way."""
+    server = Sshd(tmp_path / "sshd")
+    (server.home / "file").write_bytes(CONTENT)
+    passed = 0
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, is_bad: bool) -> None:
+        nonlocal passed
+        try:
+            while data := await reader.read(65536):
+                if is_bad:
+                    if passed < 2 * CHUNK_BYTES <= passed + len(data):
+                        data = data[:-1] + bytes((data[-1] ^ 1,))
+                    passed += len(data)
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, to_there = await asyncio.open_connection(server.host, server.port)
+        await asyncio.gather(carry(reader, to_there, not to_client), carry(there, writer, to_client))
+
+    await server.start()
+    try:
+        async with await asyncio.start_server(connected, "127.0.0.1", 0) as road:
+            port = road.sockets[0].getsockname()[1]
+            remote = await SftpRemote.open(sftp_location(server, port=port))
+            try:
+                with pytest.raises(Unavailable):
+                    await (read_whole(remote) if to_client else remote.write("new", pieces(CONTENT)))
+            finally:
+                await remote.close()
+    finally:
+        server.kill()
