@@ -21,6 +21,8 @@ _END_S_MAX = 2.0
 _PING_S = 2.0
 _SILENCE_S_MAX = 30.0
 """A worker that says nothing for so long hangs. Far more than a busy loop ever takes: a kill costs sessions."""
+_MEMORY = {"MALLOC_ARENA_MAX": "2"}
+"""Pieces of content go from thread to thread; with an arena for each the C library keeps much of what they leave."""
 _STEADY_S = 30.0
 """A worker that lived this long did not fail at start: the next wait is the first again."""
 
@@ -113,7 +115,10 @@ class Supervisor:
         arguments = (self._kind, self._name, str(theirs.fileno()), str(descriptors_theirs.fileno()))
         command = python_command("mft.worker.main", *arguments, self._log_options, str(os.getpid()))
         process = await asyncio.create_subprocess_exec(
-            *command, pass_fds=(theirs.fileno(), descriptors_theirs.fileno()), stdin=asyncio.subprocess.DEVNULL
+            *command,
+            pass_fds=(theirs.fileno(), descriptors_theirs.fileno()),
+            stdin=asyncio.subprocess.DEVNULL,
+            env={**_MEMORY, **os.environ},
         )
         theirs.close()
         descriptors_theirs.close()

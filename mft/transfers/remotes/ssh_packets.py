@@ -55,6 +55,8 @@ class DataPackets:
         self._given = given
         self._sending, self._receiving = _Keys(), _Keys()
         self._in = b""
+        self.received_bytes = 0
+        """Of packets of content that were taken here."""
 
     def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
         """Send one packet."""
@@ -104,19 +106,31 @@ class DataPackets:
             data, self._in = self._in + data, b""
         at, end, view = 0, len(data), memoryview(data)
         self._connection._reset_keepalive_timer()
-        while end - at >= _LENGTH_BYTES and self._may_receive():
+        while at < end:
+            if not self._may_receive():
+                # No more than makes its packet whole, so that the next one can be taken here.
+                after = min(end, at + self._owed()) if self._owed() > 0 else end
+                self._given(data[at:after])
+                at = after
+                continue
             size = int.from_bytes(view[at : at + _LENGTH_BYTES], "big")
             after = at + _LENGTH_BYTES + size + _MAC_BYTES
-            if size > self._connection._max_recv_pktlen:
-                break
-            if after > end:
+            if end - at < _LENGTH_BYTES or (after > end and size <= self._connection._max_recv_pktlen):
                 self._in = data[at:]
                 return
-            if not self._deliver(view[at:after]):
+            if after > end or not self._deliver(view[at:after]):
                 self._given(data[at:after])
             at = after
-        if at < end:
-            self._given(data[at:])
+
+    def _owed(self) -> int:
+        """Say how many bytes the library waits for, to know a packet's length or to have it whole; 0: not known."""
+        connection = self._connection
+        missing = -len(connection._inpbuf)
+        if connection._recv_handler == connection._recv_pkthdr:
+            missing += connection._recv_blocksize
+        elif connection._recv_handler == connection._recv_packet:
+            missing += _LENGTH_BYTES + connection._pktlen + connection._recv_macsize - connection._recv_blocksize
+        return max(0, missing)
 
     def _may_send(self) -> bool:
         """Say whether nothing is to be done for a packet but to encrypt it with the keys that are in use."""
@@ -155,6 +169,7 @@ class DataPackets:
         if channel is None:
             return False
         cipher._update_iv()
+        self.received_bytes += len(plain)
         number = connection._recv_seq
         connection._recv_seq = (number + 1) & 0xFFFFFFFF
         try:
@@ -171,7 +186,8 @@ class DataPackets:
 
 _KNOWN = (
     *("_auth_complete", "_channels", "_compressor", "_decompressor", "_force_close", "_inpbuf", "_kex_complete"),
-    *("_max_recv_pktlen", "_recv_encryption", "_recv_handler", "_recv_pkthdr", "_recv_seq", "_rekey_bytes"),
+    *("_max_recv_pktlen", "_pktlen", "_recv_blocksize", "_recv_encryption", "_recv_handler", "_recv_macsize"),
+    *("_recv_packet", "_recv_pkthdr", "_recv_seq", "_rekey_bytes"),
     *("_rekey_bytes_sent", "_rekey_seconds", "_rekey_time", "_reset_keepalive_timer", "_send", "_send_disconnect"),
     *("_send_encryption", "_send_seq", "internal_error"),
 )

@@ -13,6 +13,7 @@ import pytest
 from mft.errors import Unavailable
 from mft.transfers.remotes.base import CHUNK_BYTES
 from mft.transfers.remotes.sftp import SftpRemote
+from mft.transfers.remotes.ssh_packets import DataPackets
 from tests.integration.remotes.conftest import Place, pieces, place_at
 from tests.integration.transfers.conftest import sftp_location
 from tests.rig.sshd import Sshd
@@ -56,6 +57,10 @@ async def test_each_cipher_and_keys_that_change(tmp_path: Path, cipher: str) -> 
                 tasks.create_task(there_and_back(place, f"large-{number}"), name=f"large:{number}")
         remote = place.remote
         assert isinstance(remote, SftpRemote)
+        if "gcm" in cipher:
+            # Keys that change must not leave what follows to the library.
+            packets: DataPackets = remote._connection.packets  # type: ignore[attr-defined]
+            assert packets.received_bytes > TIMES * len(CONTENT)
         small = {f"small-{number}": CONTENT[number * 300 :][: number * 300] for number in range(100)}
         for _ in range(TIMES):
             sizes = await remote.write_whole([(place.path(name), content) for name, content in small.items()])
