@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import os
 import socket
+from collections.abc import Mapping
 from typing import Protocol
 
 import structlog
@@ -21,7 +22,7 @@ _END_S_MAX = 2.0
 _PING_S = 2.0
 _SILENCE_S_MAX = 30.0
 """A worker that says nothing for so long hangs. Far more than a busy loop ever takes: a kill costs sessions."""
-_MEMORY = {"MALLOC_ARENA_MAX": "2"}
+_MEMORY: Mapping[str, str] = {"MALLOC_ARENA_MAX": "2"}
 """Pieces of content go from thread to thread; with an arena for each the C library keeps much of what they leave."""
 _STEADY_S = 30.0
 """A worker that lived this long did not fail at start: the next wait is the first again."""
