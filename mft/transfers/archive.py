@@ -15,7 +15,7 @@ from mft.model.transfers import TransferSpec
 from mft.transfers.context import RunContext
 from mft.transfers.folders import make_path
 from mft.transfers.naming import stamp_of, stamped
-from mft.transfers.remotes.base import Entry, Remote, join
+from mft.transfers.remotes.base import Content, Entry, Remote, join
 from mft.transfers.taking import Taken, delivery_prefix, identity, remove_taken
 
 _PURGE_EVERY_S = 3600.0
@@ -164,7 +164,7 @@ async def _replace(remote: Remote, old: str, new: str) -> None:
     await remote.rename(old, new)
 
 
-async def _permitted(context: RunContext, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _permitted(context: RunContext, pieces: AsyncIterator[Content]) -> AsyncIterator[Content]:
     async for piece in pieces:
         context.permit.check()
         yield piece

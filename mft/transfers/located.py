@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Literal
 
 from mft.errors import MftError
-from mft.transfers.remotes.base import Entry, Remote
+from mft.transfers.remotes.base import Content, Entry, Remote
 
 Role = Literal["source", "destination", "archive"]
 
@@ -54,13 +54,13 @@ class LocatedRemote:
             await self.remote.remove_folder(path)
 
     @asynccontextmanager
-    async def read(self, path: str, offset: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def read(self, path: str, offset: int = 0) -> AsyncIterator[AsyncIterator[Content]]:
         """Open the file and give its content."""
         with self._located:
             async with self.remote.read(path, offset) as pieces:
                 yield self._pieces(pieces)
 
-    async def write(self, path: str, content: AsyncIterator[bytes], offset: int = 0) -> int:
+    async def write(self, path: str, content: AsyncIterator[Content], offset: int = 0) -> int:
         """Make a file of this content."""
         with self._located:
             return await self.remote.write(path, content, offset)
@@ -88,7 +88,7 @@ class LocatedRemote:
         """Give up the connection at once."""
         self.remote.abort()
 
-    async def _pieces(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def _pieces(self, pieces: AsyncIterator[Content]) -> AsyncIterator[Content]:
         with self._located:
             async for piece in pieces:
                 yield piece

@@ -8,7 +8,6 @@ its hash before `intent`.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections import deque
 from collections.abc import AsyncIterator
@@ -17,16 +16,13 @@ from typing import Any
 from mft.errors import MftError, Unavailable
 from mft.transfers.context import RunContext
 from mft.transfers.memory import Mark, Partial
-from mft.transfers.remotes.base import Entry
+from mft.transfers.remotes.base import Content, Entry
 from mft.transfers.taking import Taken
 
 RESUMED_BYTES_MIN = 1024 * 1024
 """Smaller sources are sent anew: two looks and a comparison cost more."""
 _MARKS_MAX, _MARK_BYTES = 64, 1024 * 1024
 """Places remembered, and how far they are apart: more than a remote has under way when it is cut off."""
-
-_HASHED_ASIDE_BYTES_MIN = 128 * 1024
-"""Hashing fewer bytes takes no longer than to have a thread do it."""
 
 
 class Sending:
@@ -97,23 +93,14 @@ class Sending:
         self.bytes_done = marks[-1].offset_bytes
         self._digest = marks[-1].sha256.copy()
 
-    def _hash(self, piece: bytes) -> asyncio.Future[None] | None:
-        """Hash a piece; a large one on a thread, while it is sent, and then it is to be waited for."""
-        if len(piece) < _HASHED_ASIDE_BYTES_MIN:
-            self._digest.update(piece)
-            return None
-        return asyncio.get_running_loop().run_in_executor(None, self._digest.update, piece)
-
-    async def _passed_on(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def _passed_on(self, pieces: AsyncIterator[Content]) -> AsyncIterator[Content]:
         """Pass the content on, as long as the term lasts: hash it, keep to the pace, tell of the progress."""
         context, name, size_bytes = self._context, self._taken.name, self.source.size_bytes
         async for piece in pieces:
             await context.throttle(len(piece))
             context.permit.check()
-            hashing = self._hash(piece)
+            self._digest.update(piece)
             yield piece
-            if hashing is not None:
-                await hashing
             self.bytes_done += len(piece)
             last = self._marks[-1].offset_bytes if self._marks else 0
             if self._is_marked and self.bytes_done - last >= _MARK_BYTES:

@@ -6,8 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
-CHUNK_BYTES = 1024 * 1024
-"""Bytes of one piece of content. Large enough that a remote can keep several requests under way inside one piece."""
+PIECE_BYTES = 252 * 1024
+"""Most bytes of one piece of content, as a rule: as much as one request to an OpenSSH server holds, in whole pages.
+Few enough to be hashed in the loop, by which time they are still near the processor for whoever sends them on."""
+
+Content = bytes | memoryview
+"""A piece of a file's content."""
 
 
 class Entry(NamedTuple):
@@ -58,11 +62,11 @@ class Remote(Protocol):
         """Remove one folder if it is empty; one that is not is left, without an error."""
         ...
 
-    def read(self, path: str, offset: int = 0) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    def read(self, path: str, offset: int = 0) -> AbstractAsyncContextManager[AsyncIterator[Content]]:
         """Open the file and give its content from `offset` (bytes) on, piece by piece."""
         ...
 
-    async def write(self, path: str, content: AsyncIterator[bytes], offset: int = 0) -> int:
+    async def write(self, path: str, content: AsyncIterator[Content], offset: int = 0) -> int:
         """Make a file of this content, on stable storage where the remote offers that. Returns bytes written.
 
         With an `offset` the file is there already and is cut off or written on from that byte; else it is new.

@@ -10,8 +10,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
+RECEIVED_BYTES_MAX = 512 * 1024
+"""Of what came and is not taken yet: more than the largest packet that is allowed."""
 _GIVEN_BYTES_MAX = 33 * 1024
 """About one of the packets that most servers send."""
+_JOINED_BYTES_MAX = 64 * 1024
+"""More than this is not copied to make one piece of it, and does not wait for more."""
 
 
 class GatheringTransport(asyncio.Transport):
@@ -22,21 +26,35 @@ class GatheringTransport(asyncio.Transport):
         self._real = real
         self._loop = loop
         self._pieces: list[bytes | bytearray | memoryview[Any]] = []
+        self._is_due = False
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
-        """Keep the data until this turn of the loop ends."""
-        if not self._pieces:
-            self._loop.call_soon(self._flush)
+        """Keep the data until this turn of the loop ends; send much at once."""
         self._pieces.append(data)
+        if len(data) > _JOINED_BYTES_MAX:
+            self._send()
+        elif not self._is_due:
+            self._is_due = True
+            self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
+        self._is_due = False
+        self._send()
+
+    def _send(self) -> None:
         pieces, self._pieces = self._pieces, []
-        if pieces and not self._real.is_closing():
+        if not pieces or self._real.is_closing():
+            return
+        if len(pieces) == 1:
+            self._real.write(pieces[0])
+        elif len(pieces[-1]) > _JOINED_BYTES_MAX:
+            self._real.writelines(pieces)
+        else:
             self._real.write(b"".join(pieces))
 
     def close(self) -> None:
         """Send what was written, then close."""
-        self._flush()
+        self._send()
         self._real.close()
 
     def abort(self) -> None:
@@ -61,30 +79,41 @@ class GatheringTransport(asyncio.Transport):
         return self._real.get_extra_info(name, default)
 
 
-class Gathering(asyncio.Protocol):
+class Gathering(asyncio.BufferedProtocol):
     """Stands between a real transport and a protocol, which it gives a `GatheringTransport`."""
 
     def __init__(self, protocol: asyncio.Protocol) -> None:
         self.protocol = protocol
-        self.receive = self.give
-        """Takes what came; by default it gives it on."""
+        self.receive = self._give_all
+        """Takes what came and says how many bytes of it are done with; by default it gives all on."""
+        self._buffer = memoryview(bytearray(RECEIVED_BYTES_MAX))
+        self._end = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         real = cast(asyncio.Transport, transport)  # uvloop's is one without saying so.
         self.protocol.connection_made(GatheringTransport(real, asyncio.get_running_loop()))
 
-    def data_received(self, data: bytes) -> None:
-        """Pass on what came."""
-        self.receive(data)
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Say where to put what comes."""
+        return self._buffer[self._end :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Pass on what came, with what was left of what came before."""
+        end = self._end + nbytes
+        taken = self.receive(self._buffer[:end])
+        self._end = end - taken
+        if taken and self._end:
+            self._buffer[: self._end] = self._buffer[taken:end]
 
     def give(self, data: bytes) -> None:
         """Give it to the protocol, little at a time."""
-        if len(data) <= _GIVEN_BYTES_MAX:
-            self.protocol.data_received(data)
-            return
         for start in range(0, len(data), _GIVEN_BYTES_MAX):
             self.protocol.data_received(data[start : start + _GIVEN_BYTES_MAX])
+
+    def _give_all(self, view: memoryview) -> int:
+        self.give(bytes(view))
+        return len(view)
 
     def eof_received(self) -> bool | None:
         """Pass on that nothing more will come."""

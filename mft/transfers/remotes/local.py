@@ -16,9 +16,10 @@ from typing import Any, ParamSpec, TypeVar
 from mft.errors import Denied, Exhausted, MftError, NotFound, Unavailable
 from mft.model.locations import LocalLocationSpec
 from mft.transfers.remotes import local_bundles
-from mft.transfers.remotes.base import CHUNK_BYTES, Entry, join, shown
+from mft.transfers.remotes.base import Content, Entry, join, shown
 from mft.transfers.remotes.bundles import Move, Took
 from mft.transfers.remotes.local_bundles import OUTAGES, entry_of
+from mft.transfers.remotes.local_content import VISIT_BYTES, Reading, Writing, read_whole, split
 from mft.transfers.remotes.visits import Visits
 
 T = TypeVar("T")
@@ -103,39 +104,34 @@ class LocalRemote:
                     raise
 
     @asynccontextmanager
-    async def read(self, path: str, offset: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def read(self, path: str, offset: int = 0) -> AsyncIterator[AsyncIterator[Content]]:
         """Open the file and give its content, piece by piece. Only a file: a pipe could wait for ever."""
         descriptor, first = await self._acquire("open", path, partial(_open_to_read, offset=offset))
-        reads: list[asyncio.Future[bytes]] = []
+        reading = Reading(self._threads, descriptor, offset + len(first))
         try:
-            yield self._pieces(descriptor, first, path, reads)
+            yield self._pieces(reading, first, path)
         finally:
-            for read in reads:
-                await _over(read)
+            await reading.over()
             os.close(descriptor)
 
-    async def write(self, path: str, content: AsyncIterator[bytes], offset: int = 0) -> int:
+    async def write(self, path: str, content: AsyncIterator[Content], offset: int = 0) -> int:
         """Make a file of this content and sync it: what the journal calls uploaded must survive a power cut."""
         opener = partial(_open_to_go_on, offset=offset) if offset else _create
         descriptor, _ = await self._acquire("create", path, opener)
+        writing = Writing(self._threads, descriptor, offset)
         size_bytes = 0
-        writing: asyncio.Future[None] | None = None  # The piece before, while the next one comes.
         try:
             async for piece in content:
                 with _translated("write", path):
-                    if writing is not None:
-                        await self._visit(writing)
                     self._check_open()
-                    writing = self._threads.begin(_write_whole, descriptor, piece)
+                    await self._visit(writing.add(piece))
                 size_bytes += len(piece)
-            if writing is not None:
-                with _translated("write", path):
-                    await self._visit(writing)
+            with _translated("write", path):
+                await self._visit(writing.end())
             with _translated("sync", path):
                 await self._run_alone(os.fsync, descriptor)
         finally:
-            if writing is not None:
-                await _over(writing)
+            await writing.over()
             os.close(descriptor)
         return size_bytes
 
@@ -223,30 +219,18 @@ class LocalRemote:
                 raise
         return opened[0]
 
-    async def _pieces(
-        self, descriptor: int, first: bytes, path: str, reads: list[asyncio.Future[bytes]]
-    ) -> AsyncIterator[bytes]:
-        """Yield piece after piece; while one is worked on, the next is read. `reads` has the newest such read."""
-        piece = first
-        while len(piece) == CHUNK_BYTES:
-            read = self._threads.begin(_read_whole, descriptor)
-            reads[:] = (read,)
-            yield piece
+    async def _pieces(self, reading: Reading, content: bytes, path: str) -> AsyncIterator[Content]:
+        while len(content) == VISIT_BYTES:
+            reading.go_on()
+            for piece in split(content):
+                yield piece
             with _translated("read", path):
-                piece = await self._visit(read)
-        if piece:
-            yield piece  # One that is not full was cut by the end of the file.
+                content = await self._visit(reading.take())
+        for piece in split(content):  # What is less was cut by the end of the file.
+            yield piece
 
     def _real(self, path: str) -> str:
         return join(self._root, path)
-
-
-async def _over(call: asyncio.Future[Any]) -> None:
-    """Wait until a call on a thread is over: what it works on may be closed then."""
-    if not call.done():
-        await asyncio.wait([call])
-    if not call.cancelled():
-        call.exception()  # Looked at: nobody may have waited for it.
 
 
 def _batch(listing: Iterator[os.DirEntry[str]]) -> list[Entry]:
@@ -269,8 +253,7 @@ def _open_to_read(real: str, offset: int) -> tuple[int, bytes]:
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "it is not a file")
-        os.lseek(descriptor, offset, os.SEEK_SET)
-        return descriptor, _read_whole(descriptor)
+        return descriptor, read_whole(descriptor, offset)
     except BaseException:
         os.close(descriptor)
         raise
@@ -283,27 +266,12 @@ def _create(real: str) -> tuple[int, bytes]:
 def _open_to_go_on(real: str, offset: int) -> tuple[int, bytes]:
     descriptor = os.open(real, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     os.ftruncate(descriptor, offset)
-    os.lseek(descriptor, offset, os.SEEK_SET)
     return descriptor, b""
 
 
 def _sha256(real: str) -> str:
     with Path(real).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read_whole(descriptor: int) -> bytes:
-    """Read a full piece; less only at the end of the file."""
-    piece = os.read(descriptor, CHUNK_BYTES)
-    while piece and len(piece) < CHUNK_BYTES and (more := os.read(descriptor, CHUNK_BYTES - len(piece))):
-        piece += more
-    return piece
-
-
-def _write_whole(descriptor: int, piece: bytes) -> None:
-    view = memoryview(piece)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 def _outcome(doing: str, path: str, call: Callable[[], None]) -> MftError | None:

@@ -18,7 +18,7 @@ import asyncssh
 
 from mft.errors import Denied, Exhausted, Invalid, MftError, NotFound, Unavailable
 from mft.model.locations import ScpLocationSpec
-from mft.transfers.remotes.base import CHUNK_BYTES, Entry, shown
+from mft.transfers.remotes.base import PIECE_BYTES, Content, Entry, shown
 from mft.transfers.remotes.scp_commands import Answer, Command, Commands
 from mft.transfers.remotes.sftp_connect import connect
 from mft.transfers.remotes.sftp_errors import reason, translated
@@ -127,7 +127,7 @@ class ScpRemote:
             async with self._commands.start(_SCAN, start) as command:
                 command.end_of_input()
                 held = b""
-                while len(held) < _RECORD_BYTES_MAX and (piece := await command.read(CHUNK_BYTES)):
+                while len(held) < _RECORD_BYTES_MAX and (piece := await command.read(PIECE_BYTES)):
                     held += piece
                     end = 0
                     while found := record.match(held, end):
@@ -183,7 +183,7 @@ class ScpRemote:
         return found[1].decode()
 
     @asynccontextmanager
-    async def read(self, path: str, offset: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def read(self, path: str, offset: int = 0) -> AsyncIterator[AsyncIterator[Content]]:
         """Give the file's content, piece by piece."""
         script = _READ_FROM if offset else _READ
         async with AsyncExitStack() as stack:
@@ -194,7 +194,7 @@ class ScpRemote:
             command.end_of_input()
             yield self._pieces(command, path)
 
-    async def write(self, path: str, content: AsyncIterator[bytes], offset: int = 0) -> int:
+    async def write(self, path: str, content: AsyncIterator[Content], offset: int = 0) -> int:
         """Make a file of this content; synced where the server's `sync` takes a name."""
         script = _WRITE_FROM if offset else _WRITE
         async with AsyncExitStack() as stack:
@@ -222,9 +222,9 @@ class ScpRemote:
         """Close the connections without waiting for their end."""
         self._commands.abort()
 
-    async def _pieces(self, command: Command, path: str) -> AsyncIterator[bytes]:
+    async def _pieces(self, command: Command, path: str) -> AsyncIterator[Content]:
         with self._translated("read", path):
-            while piece := await command.read(CHUNK_BYTES):
+            while piece := await command.read(PIECE_BYTES):
                 yield piece
             answer = await command.answer()
         if answer.status != 0:
@@ -250,7 +250,7 @@ class ScpRemote:
         return f"{self._spec.address}:{self._spec.port}"
 
 
-async def _send(command: Command, content: AsyncIterator[bytes]) -> int:
+async def _send(command: Command, content: AsyncIterator[Content]) -> int:
     """Send all of it, unless the command ends before: its answer says why. Return the size."""
     size_bytes = 0
     async for piece in content:

@@ -66,10 +66,10 @@ class Command:
         async with asyncio.timeout(self._limit_s):
             return await self._stdout.read(size_bytes)
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes | memoryview) -> None:
         """Give it this to read on standard input."""
         for start in range(0, len(data), _BLOCK_BYTES):
-            self._stdin.write(data[start : start + _BLOCK_BYTES])
+            self._stdin.write(bytes(data[start : start + _BLOCK_BYTES]))
             async with asyncio.timeout(self._limit_s):
                 await self._stdin.drain()
 

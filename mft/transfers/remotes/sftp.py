@@ -13,7 +13,7 @@ import asyncssh
 from mft.errors import Exhausted, Invalid, MftError, NotFound, Unavailable
 from mft.model.locations import SftpLocationSpec
 from mft.transfers.remotes import sftp_wire as wire
-from mft.transfers.remotes.base import Entry
+from mft.transfers.remotes.base import Content, Entry
 from mft.transfers.remotes.sftp_bundles import send_whole
 from mft.transfers.remotes.sftp_channels import Channels
 from mft.transfers.remotes.sftp_connect import connect
@@ -119,7 +119,7 @@ class SftpRemote:
                 raise
 
     @asynccontextmanager
-    async def read(self, path: str, offset: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def read(self, path: str, offset: int = 0) -> AsyncIterator[AsyncIterator[Content]]:
         """Open the file and give its content, piece by piece."""
         with self._translated("open", path):
             exchange = await self._channels.pick()
@@ -130,7 +130,7 @@ class SftpRemote:
         finally:
             exchange.let_go(handle)
 
-    async def write(self, path: str, content: AsyncIterator[bytes], offset: int = 0) -> int:
+    async def write(self, path: str, content: AsyncIterator[Content], offset: int = 0) -> int:
         """Make a file of this content; synced where the server offers fsync."""
         flags = Flag.WRITE | (0 if offset else Flag.CREATE | Flag.EXCLUSIVE)
         with self._translated("create", path):
@@ -209,7 +209,7 @@ class SftpRemote:
         except NotFound:
             return False
 
-    async def _pieces(self, pieces: AsyncIterator[bytes], path: str) -> AsyncIterator[bytes]:
+    async def _pieces(self, pieces: AsyncIterator[Content], path: str) -> AsyncIterator[Content]:
         with self._translated("read", path):
             async for piece in pieces:
                 yield piece

@@ -16,6 +16,7 @@ import asyncssh
 
 from mft.transfers.remotes import sftp_wire as wire
 from mft.transfers.remotes import ssh_packets
+from mft.transfers.remotes.base import PIECE_BYTES
 from mft.transfers.remotes.sftp_wire import Answer, Garbled, Kind, Refused
 
 Outcome = Answer | Exception
@@ -28,11 +29,13 @@ _GATHER_S = 0.001
 """How long a request may wait for others to leave with it, while answers are due; the next answer sends it at once."""
 _GATHER_BYTES_MAX = 32 * 1024
 """As much fills an SSH packet."""
+_FLUSH_BYTES_MIN = 128 * 1024
+"""So much leaves before anything else is done: what was just read is still near the processor."""
 _OLDEST_LIMITS = 10
 """One answer that stays out while others come is waited for so many limits: it may stand behind megabytes."""
 _READ_BYTES, _WRITE_BYTES = 32 * 1024, 32 * 1024
 """What every server takes, as one request. Source: the draft, section 3."""
-_BLOCK_BYTES_MAX = 255 * 1024
+_BLOCK_BYTES_MAX = PIECE_BYTES
 
 
 class Request(NamedTuple):
@@ -210,7 +213,10 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
             return
         is_first = not self._waiting
         self._put(kind, body, content, answered, self._now())
-        self._leave(at_once=is_first or self._out_bytes >= _GATHER_BYTES_MAX)
+        if self._out_bytes >= _FLUSH_BYTES_MIN:
+            self._flush()
+        else:
+            self._leave(at_once=is_first or self._out_bytes >= _GATHER_BYTES_MAX)
 
     def _now(self) -> float:
         """Give the time at which requests are sent, and begin to watch for answers if none is due yet."""
@@ -271,7 +277,7 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         if not out or self._channel is None or self._lost is not None:
             return
         try:
-            ssh_packets.write(self._channel, b"".join(out))
+            ssh_packets.write(self._channel, _joined(out))
         except OSError as error:
             self.fail(Lost(str(error)))
 
@@ -337,6 +343,19 @@ async def open_exchange(connection: asyncssh.SSHClientConnection, limit_s: float
         channel.abort()
         raise
     return exchange
+
+
+def _joined(pieces: list[bytes | memoryview]) -> list[bytes | memoryview]:
+    """Put small pieces together; large ones are not worth a copy."""
+    joined: list[bytes | memoryview] = []
+    small: list[bytes | memoryview] = []
+    for piece in pieces:
+        if len(piece) < _GATHER_BYTES_MAX:
+            small.append(piece)
+        else:
+            joined += (b"".join(small), piece)
+            small = []
+    return [*joined, b"".join(small)]
 
 
 class _Asked:

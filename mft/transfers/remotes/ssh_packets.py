@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 import asyncssh
@@ -21,10 +23,17 @@ from asyncssh.packet import SSHPacket
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-_CHANNEL_DATA = 94
+from mft.transfers.remotes.gathering import RECEIVED_BYTES_MAX
+
+_WINDOW_ADJUST, _CHANNEL_DATA = 93, 94
 _LENGTH_BYTES, _MAC_BYTES = 4, 16
+_AROUND_BYTES = _LENGTH_BYTES + _MAC_BYTES
 _BLOCK_BYTES = 16
-_PADDING_BYTES_MIN = 4
+_PADDING_BYTES_MIN, _PADDING_BYTES_MAX = 4, 4 + _BLOCK_BYTES - 1
+_RANDOM_BYTES = 1024
+_LIFE_NOTED_S = 0.5
+"""To set a timer anew for each piece that comes would cost a part of what the piece does."""
+_PACKET_BYTES_MAX = RECEIVED_BYTES_MAX - _AROUND_BYTES
 
 
 class _Keys:
@@ -46,7 +55,7 @@ class _Keys:
 
 
 class DataPackets:
-    """Stands before the connection's `send_packet` and `data_received`."""
+    """Stands before the connection's `send_packet` and what receives."""
 
     def __init__(self, connection: asyncssh.SSHClientConnection, given: Callable[[bytes], None]) -> None:
         """`given` gives bytes that have come to the library."""
@@ -54,73 +63,120 @@ class DataPackets:
         self._usual = connection.send_packet
         self._given = given
         self._sending, self._receiving = _Keys(), _Keys()
-        self._in = b""
+        self._waiting: dict[Any, deque[memoryview]] = {}
+        """Channel → content that waits until the partner takes more."""
+        self._life_noted_at = 0.0
+        self._random = b""
         self.received_bytes = 0
         """Of packets of content that were taken here."""
 
     def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
-        """Send one packet."""
+        """Send one packet for the library."""
         if pkttype != _CHANNEL_DATA or not self._may_send():
             self._usual(pkttype, *args, handler=handler)
         else:
-            self._send(*args)
+            self._send([args])
 
-    def write(self, channel: Any, data: bytes) -> bool:
-        """Send content on a channel; False if the library has to, because it must wait for the partner first."""
-        if (
-            not all(hasattr(channel, name) for name in _KNOWN_OF_CHANNEL)
-            or channel._send_state != "open"
-            or channel._send_buf
-            or channel._send_window < len(data)
-            or channel._send_pktsize <= 0
-        ):
-            return False
-        number, view = channel._send_chan.to_bytes(4, "big"), memoryview(data)
-        for start in range(0, len(data), channel._send_pktsize):
-            if not self._may_send():
-                channel.write(data[start:])
-                break
-            part = view[start : start + channel._send_pktsize]
-            channel._send_window -= len(part)
-            self._send(number, len(part).to_bytes(4, "big"), part)
-        return True
+    def write(self, channel: Any, parts: Sequence[bytes | memoryview]) -> None:
+        """Send content on a channel. Raises OSError if that is closed."""
+        waiting = self._waiting.setdefault(channel, deque())
+        waiting.extend(memoryview(part) for part in parts if part)
+        self._send_waiting(channel, waiting)
 
-    def _send(self, *parts: bytes | memoryview) -> None:
-        """Send one packet of content: the channel's number, and the content with its length before it."""
+    def _send_waiting(self, channel: Any, waiting: deque[memoryview]) -> None:
+        """Send as much as the partner takes now; while keys are exchanged, have the library do it."""
+        if channel._send_state != "open":
+            del self._waiting[channel]
+            raise BrokenPipeError("the channel is closed")
+        if not channel._send_buf:  # What the library has was written first.
+            if self._may_send() and channel._send_pktsize > 0:
+                self._send_content(channel, waiting)
+            if waiting and not self._may_send():
+                channel.write(b"".join(waiting))
+                waiting.clear()
+        if not waiting:
+            del self._waiting[channel]
+
+    def _send_content(self, channel: Any, waiting: deque[memoryview]) -> None:
+        """Send packets of content: each the channel's number, and the content with its length before it."""
+        connection, number = self._connection, channel._send_chan.to_bytes(4, "big")
+        room_bytes = min(channel._send_window, connection._rekey_bytes - connection._rekey_bytes_sent)
+        packets: list[Sequence[bytes | memoryview]] = []
+        while waiting and room_bytes > 0:
+            content, size_bytes = _cut(waiting, min(room_bytes, channel._send_pktsize))
+            channel._send_window -= size_bytes
+            room_bytes -= size_bytes
+            packets.append((number, size_bytes.to_bytes(4, "big"), *content))
+        if packets:
+            self._send(packets)
+
+    def _send(self, packets: Sequence[Sequence[bytes | memoryview]]) -> None:
+        """Send these packets of content, given as what comes after their type, as one piece."""
         connection, cipher, aead = self._connection, self._sending.cipher, self._sending.aead
         assert aead is not None
-        size_bytes = 2 + sum(map(len, parts))
-        padding_bytes = _PADDING_BYTES_MIN + -(size_bytes + _PADDING_BYTES_MIN) % _BLOCK_BYTES
-        packet = b"".join((bytes((padding_bytes, _CHANNEL_DATA)), *parts, os.urandom(padding_bytes)))
-        length = len(packet).to_bytes(_LENGTH_BYTES, "big")
-        encrypted = aead.encrypt(cipher._iv, packet, length)
-        cipher._update_iv()
-        connection._send(length)
-        connection._send(encrypted)
-        connection._send_seq = (connection._send_seq + 1) & 0xFFFFFFFF
-        connection._rekey_bytes_sent += len(packet)
+        sizes_bytes = [2 + sum(map(len, packet)) for packet in packets]
+        out = bytearray(sum(sizes_bytes) + len(packets) * (_AROUND_BYTES + _PADDING_BYTES_MAX))
+        view, at = memoryview(out), 0
+        for packet, size_bytes in zip(packets, sizes_bytes, strict=True):
+            padding_bytes = _PADDING_BYTES_MIN + -(size_bytes + _PADDING_BYTES_MIN) % _BLOCK_BYTES
+            plain = b"".join((bytes((padding_bytes, _CHANNEL_DATA)), *packet, self._noise(padding_bytes)))
+            length = view[at : at + _LENGTH_BYTES]
+            length[:] = len(plain).to_bytes(_LENGTH_BYTES, "big")
+            end = at + _AROUND_BYTES + len(plain)
+            aead.encrypt_into(cipher._iv, plain, length, view[at + _LENGTH_BYTES : end])
+            cipher._update_iv()
+            connection._rekey_bytes_sent += len(plain)
+            at = end
+        connection._send_seq = (connection._send_seq + len(packets)) & 0xFFFFFFFF
+        connection._send(view[:at])
 
-    def data_received(self, data: bytes) -> None:
-        """Take what came: whole packets of content here, all else is the library's."""
-        if self._in:
-            data, self._in = self._in + data, b""
-        at, end, view = 0, len(data), memoryview(data)
-        self._connection._reset_keepalive_timer()
+    def _noise(self, size_bytes: int) -> bytes:
+        """Give random bytes for padding; asked for rarely, because each time others may take the interpreter."""
+        if len(self._random) < size_bytes:
+            self._random = os.urandom(_RANDOM_BYTES)
+        noise, self._random = self._random[:size_bytes], self._random[size_bytes:]
+        return noise
+
+    def data_received(self, view: memoryview) -> int:
+        """Take what came: whole packets of content here, all else is the library's. Returns how many bytes were taken.
+
+        What is left is the beginning of a packet, and is given again with what comes then.
+        """
+        at, end, may_send_more = 0, len(view), False
+        self._note_life()
         while at < end:
             if not self._may_receive():
                 # No more than makes its packet whole, so that the next one can be taken here.
-                after = min(end, at + self._owed()) if self._owed() > 0 else end
-                self._given(data[at:after])
-                at = after
-                continue
-            size = int.from_bytes(view[at : at + _LENGTH_BYTES], "big")
-            after = at + _LENGTH_BYTES + size + _MAC_BYTES
-            if end - at < _LENGTH_BYTES or (after > end and size <= self._connection._max_recv_pktlen):
-                self._in = data[at:]
-                return
-            if after > end or not self._deliver(view[at:after]):
-                self._given(data[at:after])
-            at = after
+                owed = self._owed()
+                after = min(end, at + owed) if owed else end
+            else:
+                size_bytes = int.from_bytes(view[at : at + _LENGTH_BYTES], "big")
+                after = at + _AROUND_BYTES + size_bytes
+                if end - at < _LENGTH_BYTES or (after > end and size_bytes <= self._packet_bytes_max):
+                    break
+                if after <= end and (kind := self._deliver(view[at:after])):
+                    at, may_send_more = after, may_send_more or kind == _WINDOW_ADJUST
+                    continue
+                after = min(after, end)
+            self._given(bytes(view[at:after]))
+            at, may_send_more = after, True
+        if may_send_more:
+            for channel, waiting in [*self._waiting.items()]:  # The partner may take more now.
+                with suppress(OSError):
+                    self._send_waiting(channel, waiting)
+        return at
+
+    def _note_life(self) -> None:
+        """Have the library know, now and then, that the partner still sends."""
+        now = time.monotonic()
+        if now >= self._life_noted_at + _LIFE_NOTED_S:
+            self._life_noted_at = now
+            self._connection._reset_keepalive_timer()
+
+    @property
+    def _packet_bytes_max(self) -> int:
+        """Larger packets are not waited for here."""
+        return min(int(self._connection._max_recv_pktlen), _PACKET_BYTES_MAX)
 
     def _owed(self) -> int:
         """Say how many bytes the library waits for, to know a packet's length or to have it whole; 0: not known."""
@@ -155,19 +211,19 @@ class DataPackets:
             and self._receiving.follow(connection._recv_encryption)
         )
 
-    def _deliver(self, packet: memoryview) -> bool:
-        """Give a packet's content to its channel; False if it is for the library, which then sees it as it came."""
+    def _deliver(self, packet: memoryview) -> int:
+        """Give a packet to its channel; returns its type, or 0 if it is for the library, which sees it as it came."""
         connection, cipher, aead = self._connection, self._receiving.cipher, self._receiving.aead
         assert aead is not None
         try:
             plain = aead.decrypt(cipher._iv, packet[_LENGTH_BYTES:], packet[:_LENGTH_BYTES])
         except InvalidTag:
-            return False
-        if len(plain) < 7 or plain[1] != _CHANNEL_DATA:
-            return False
+            return 0
+        if len(plain) < 7 or (kind := plain[1]) not in (_CHANNEL_DATA, _WINDOW_ADJUST):
+            return 0
         channel = connection._channels.get(int.from_bytes(plain[2:6], "big"))
         if channel is None:
-            return False
+            return 0
         cipher._update_iv()
         self.received_bytes += len(plain)
         number = connection._recv_seq
@@ -175,13 +231,13 @@ class DataPackets:
         try:
             # As a view: the library would copy it twice more.
             content = memoryview(plain)[6 : -plain[0]]
-            channel.process_packet(_CHANNEL_DATA, number, SSHPacket(cast(bytes, content)))
+            channel.process_packet(kind, number, SSHPacket(cast(bytes, content)))
         except asyncssh.DisconnectError as error:
             connection._send_disconnect(error.code, error.reason, error.lang)
             connection._force_close(error)
         except Exception:
             connection.internal_error()  # As the library does with what it did not expect.
-        return True
+        return kind
 
 
 _KNOWN = (
@@ -196,11 +252,26 @@ _KNOWN = (
 _KNOWN_OF_CHANNEL = ("_send_buf", "_send_chan", "_send_pktsize", "_send_state", "_send_window")
 
 
-def write(channel: asyncssh.SSHClientChannel[bytes], data: bytes) -> None:
+def _cut(waiting: deque[memoryview], size_bytes: int) -> tuple[list[memoryview], int]:
+    """Take up to so many bytes away from what waits. Returns them and how many they are."""
+    parts, left_bytes = [], size_bytes
+    while waiting and left_bytes:
+        part = waiting.popleft()
+        if len(part) > left_bytes:
+            waiting.appendleft(part[left_bytes:])
+            part = part[:left_bytes]
+        parts.append(part)
+        left_bytes -= len(part)
+    return parts, size_bytes - left_bytes
+
+
+def write(channel: asyncssh.SSHClientChannel[bytes], parts: Sequence[bytes | memoryview]) -> None:
     """Send content on a channel of a connection, whether that was hastened or not. Raises OSError if it is closed."""
     packets = getattr(getattr(channel, "_conn", None), "packets", None)
-    if packets is None or not packets.write(channel, data):
-        channel.write(data)
+    if packets is None or not all(hasattr(channel, name) for name in _KNOWN_OF_CHANNEL):
+        channel.write(b"".join(parts))
+    else:
+        packets.write(channel, parts)
 
 
 def hasten(connection: asyncssh.SSHClientConnection, given: Callable[[bytes], None]) -> DataPackets | None:

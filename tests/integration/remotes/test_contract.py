@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from mft.errors import MftError, NotFound
-from mft.transfers.remotes.base import CHUNK_BYTES
+from mft.transfers.remotes.base import PIECE_BYTES
 from mft.transfers.remotes.bundles import TakesBundles
+from mft.transfers.remotes.local_content import VISIT_BYTES
 from tests.integration.remotes.conftest import Place, open_descriptors, pieces
 from tests.rig.waiting import eventually
 
 MANY = 5_000
-SIZES = [0, 1, 32 * 1024 + 1, CHUNK_BYTES, 5 * CHUNK_BYTES + 7]
+SIZES = [0, 1, 32 * 1024 + 1, PIECE_BYTES, VISIT_BYTES, VISIT_BYTES + 1, 21 * PIECE_BYTES + 7]
 UNUSUAL = [
     b"with  spaces ",
     "grün-ファイル-🙂".encode(),
@@ -221,7 +222,7 @@ async def test_a_source_that_fails_ends_the_write(place: Place) -> None:
     """Goal: the source's error comes through, the connection lives on. Method: fail after a piece; read a file then."""
 
     async def broken() -> AsyncIterator[bytes]:
-        yield b"x" * CHUNK_BYTES
+        yield b"x" * VISIT_BYTES
         raise NotFound("the source vanished")
 
     (place.folder / "file").write_bytes(b"content")
@@ -241,7 +242,7 @@ async def test_read_of_what_cannot_be_read(place: Place) -> None:
 
 async def test_reading_may_be_left_early(place: Place) -> None:
     """Goal: what is not wanted any more is let go. Method: read only the first piece, often; then the whole."""
-    content = os.urandom(3 * CHUNK_BYTES)
+    content = os.urandom(3 * VISIT_BYTES)
     (place.folder / "file").write_bytes(content)
     for _ in range(5):
         async with place.remote.read(place.path("file")) as reading:
@@ -269,7 +270,7 @@ async def test_unusual_names_survive(place: Place, name: bytes) -> None:
 
 async def test_nothing_stays_open(place: Place) -> None:
     """Goal: a service runs for months. Method: do each thing, failing too, and cancel some; count descriptors."""
-    (place.folder / "file").write_bytes(os.urandom(3 * CHUNK_BYTES))
+    (place.folder / "file").write_bytes(os.urandom(3 * VISIT_BYTES))
 
     def files() -> list[str]:
         return [what for what in open_descriptors() if what.endswith("/file")]

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from mft.errors import Unavailable
-from mft.transfers.remotes.base import CHUNK_BYTES
+from mft.transfers.remotes.local_content import VISIT_BYTES
 from mft.transfers.remotes.sftp import SftpRemote
 from mft.transfers.remotes.ssh_packets import DataPackets
 from tests.integration.remotes.conftest import Place, pieces, place_at
 from tests.integration.transfers.conftest import sftp_location
 from tests.rig.sshd import Sshd
 
-CONTENT = os.urandom(8 * CHUNK_BYTES + 77)
+CONTENT = os.urandom(8 * VISIT_BYTES + 77)
 TIMES = 3
 
 
@@ -39,7 +39,7 @@ async def place_with(folder: Path, *settings: str) -> AsyncIterator[Place]:
 
 async def there_and_back(place: Place, name: str) -> None:
     """Write a file and read it back."""
-    halves = CONTENT[: CHUNK_BYTES * 3], CONTENT[CHUNK_BYTES * 3 :]
+    halves = CONTENT[: VISIT_BYTES * 3], CONTENT[VISIT_BYTES * 3 :]
     assert await place.remote.write(place.path(name), pieces(*halves)) == len(CONTENT)
     assert (place.folder / name).read_bytes() == CONTENT
     async with place.remote.read(place.path(name)) as content:
@@ -91,7 +91,7 @@ async def test_a_byte_that_is_not_right_ends_the_connection(tmp_path: Path, to_c
         try:
             while data := await reader.read(65536):
                 if is_bad:
-                    if passed < 2 * CHUNK_BYTES <= passed + len(data):
+                    if passed < 2 * VISIT_BYTES <= passed + len(data):
                         data = data[:-1] + bytes((data[-1] ^ 1,))
                     passed += len(data)
                 writer.write(data)

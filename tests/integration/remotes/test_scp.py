@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mft.errors import Exhausted, Invalid, MftError, NotFound, Unavailable
-from mft.transfers.remotes.base import CHUNK_BYTES
+from mft.transfers.remotes.local_content import VISIT_BYTES
 from mft.transfers.remotes.scp import ScpRemote
 from mft.transfers.remotes.sftp import SftpRemote
 from tests.integration.remotes.conftest import Place, open_descriptors, pieces, place_at, scp_location
@@ -59,9 +59,9 @@ KINDS = pytest.mark.parametrize("kind", ["scp", "scp-busybox"])
 @KINDS
 async def test_going_on(shell_sshds: Mapping[str, Sshd], tmp_path: Path, kind: str) -> None:
     """Goal: a cut-off file is gone on with. Method: write and read from offsets; longer, equal and shorter files."""
-    content = os.urandom(2 * CHUNK_BYTES + 5)
+    content = os.urandom(2 * VISIT_BYTES + 5)
     async with place_of(shell_sshds, kind, tmp_path) as place:
-        for there, offset in ((CHUNK_BYTES, CHUNK_BYTES), (2 * CHUNK_BYTES, 7), (10, 3)):
+        for there, offset in ((VISIT_BYTES, VISIT_BYTES), (2 * VISIT_BYTES, 7), (10, 3)):
             (tmp_path / "part").write_bytes(content[:there])
             rest = content[offset:]
             assert await place.remote.write(place.path("part"), pieces(rest[:99], rest[99:]), offset) == len(rest)
@@ -132,7 +132,7 @@ async def test_a_full_disk_is_called_so(shell_sshds: Mapping[str, Sshd], tmp_pat
     """Goal: "full" is told from "broken". Method: write to the device that is always full."""
     async with place_of(shell_sshds, "scp", tmp_path) as place:
         with pytest.raises(Exhausted):
-            await place.remote.write("/dev/full", pieces(b"x" * CHUNK_BYTES))
+            await place.remote.write("/dev/full", pieces(b"x" * VISIT_BYTES))
 
 
 async def test_a_server_that_allows_one_command_at_a_time(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from mft.aio import boottime
 from mft.errors import Unavailable
 from mft.events import catalogue
 from mft.transfers.context import Permit
+from mft.transfers.remotes.base import PIECE_BYTES
 from mft.transfers.run import Tally, run_pass
 from tests.integration.transfers.conftest import Bench
 
@@ -47,6 +48,11 @@ class At(Permit):
         self._left -= 1
         if self._left == 0:
             self._do()
+
+
+def at_mib(mebibytes: int, do: Callable[[], None]) -> At:
+    """Give a permit that does something when about so much of a content has been passed on."""
+    return At(mebibytes * 1024 * 1024 // PIECE_BYTES, do)
 
 
 def cut() -> None:

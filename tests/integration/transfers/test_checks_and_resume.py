@@ -16,11 +16,10 @@ from mft.model.locations import LocalLocationSpec
 from mft.transfers.located import LocatedRemote
 from mft.transfers.sending import RESUMED_BYTES_MIN
 from tests.integration.transfers.conftest import Bench, bench_at, sftp_location
-from tests.integration.transfers.files import At, cut, reasons, run_with, told, tree
+from tests.integration.transfers.files import at_mib, cut, reasons, run_with, told, tree
 from tests.rig.sshd import Sshd
 
-PIECES = 12
-CONTENT = os.urandom(PIECES * RESUMED_BYTES_MIN + 77)
+CONTENT = os.urandom(20 * 1024 * 1024 + 77)
 
 
 class Watch:
@@ -56,7 +55,7 @@ async def test_damage_on_the_way_is_found(bench: Bench, check: Literal["hash", "
     """Goal: what differs gets no final name, and is sent again. Method: change a byte at the partner meanwhile."""
     bench.spec = msgspec.structs.replace(bench.spec, content_check=check)
     bench.give("a", CONTENT)
-    tally = await run_with(bench, permit=At(9, damage(bench)))
+    tally = await run_with(bench, permit=at_mib(9, damage(bench)))
     assert (tally.delivered, tally.failed) == (0, 1)
     assert "not what was sent" in reasons(bench)[0]
     assert (bench.arrived(), bench.temps(), bench.journal.records) == ({}, [], {})
@@ -74,7 +73,7 @@ async def test_a_wrong_size_is_found(bench: Bench) -> None:
         with (bench.inbox / temp).open("ab") as file:
             file.write(bytes(len(CONTENT)))
 
-    tally = await run_with(bench, permit=At(9, append))
+    tally = await run_with(bench, permit=at_mib(9, append))
     assert (tally.delivered, tally.failed) == (0, 1)
     assert "arrived" in reasons(bench)[0]
     assert (await bench.run()).delivered == 1
@@ -99,9 +98,9 @@ async def test_progress_is_told_to_the_end(bench: Bench) -> None:
     assert all(told == sorted(told) for told in seen.values())
 
 
-async def cut_off(bench: Bench, pieces: int = 8) -> None:
+async def cut_off(bench: Bench) -> None:
     with pytest.raises(Unavailable):
-        await run_with(bench, permit=At(pieces, cut))
+        await run_with(bench, permit=at_mib(8, cut))
     assert len(bench.temps()) == 1
 
 
@@ -111,8 +110,8 @@ async def test_an_upload_goes_on(bench: Bench) -> None:
     await cut_off(bench)
     watch = Watch()
     with pytest.raises(Unavailable):
-        # Two pieces more than may be under way, so that some are written whatever the load.
-        await run_with(bench, sweep=True, permit=At(10, cut), progress=watch)
+        # More than may be under way, so that some is written whatever the load.
+        await run_with(bench, sweep=True, permit=at_mib(10, cut), progress=watch)
     assert watch.began_at > 2 * RESUMED_BYTES_MIN
     again = Watch()
     assert (await run_with(bench, sweep=True, progress=again)).delivered == 1
@@ -201,7 +200,7 @@ async def test_a_download_goes_on(bench: Bench, shared_sshd: Sshd) -> None:
     source = LocatedRemote(await bench.pool.get("server", spec), "source", "source")
     bench.give("a", CONTENT)
     with pytest.raises(Unavailable):
-        await run_with(bench, source=source, source_spec=spec, permit=At(12, cut))
+        await run_with(bench, source=source, source_spec=spec, permit=at_mib(12, cut))
     watch = Watch()
     assert (await run_with(bench, source=source, source_spec=spec, sweep=True, progress=watch)).delivered == 1
     assert watch.began_at > 0
@@ -216,7 +215,7 @@ async def test_a_partner_that_is_killed_in_the_middle(sshd: Sshd, tmp_path: Path
     async with bench_at(tmp_path, inbox, sftp_location(sshd)) as bench:
         bench.give("a", CONTENT)
         with pytest.raises(MftError):
-            await run_with(bench, permit=At(11, sshd.kill))
+            await run_with(bench, permit=at_mib(11, sshd.kill))
         await sshd.start()
         await bench.pool.discard("partner", await bench.remote())  # As the worker does after such an error.
         watch = Watch()
