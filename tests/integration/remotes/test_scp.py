@@ -105,14 +105,15 @@ async def test_names_are_never_commands(shell_sshds: Mapping[str, Sshd], tmp_pat
 @KINDS
 async def test_a_relative_path_begins_at_the_login(shell_sshds: Mapping[str, Sshd], tmp_path: Path, kind: str) -> None:
     """Goal: paths mean what they mean by SFTP. Method: a folder named by a dash, below the account's own."""
+    folder, name = f"-p {kind}", f"-n {kind}"  # All have one account.
     async with place_of(shell_sshds, kind, tmp_path) as place:
-        await place.remote.make_folder("-p")
-        await place.remote.write("-p/-n", pieces(b"x"))
-        await place.remote.rename("-p/-n", "-n")
-        assert (await place.remote.lstat("-n")).size_bytes == 1
-        assert "-n" in [entry.name async for entry in place.remote.scan("")]
-        await place.remote.remove("-n")
-        await place.remote.remove_folder("-p")
+        await place.remote.make_folder(folder)
+        await place.remote.write(f"{folder}/{name}", pieces(b"x"))
+        await place.remote.rename(f"{folder}/{name}", name)
+        assert (await place.remote.lstat(name)).size_bytes == 1
+        assert name in [entry.name async for entry in place.remote.scan("")]
+        await place.remote.remove(name)
+        await place.remote.remove_folder(folder)
 
 
 async def test_a_rename_to_another_file_system_is_refused(shell_sshds: Mapping[str, Sshd], tmp_path: Path) -> None:
