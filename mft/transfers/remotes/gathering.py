@@ -52,6 +52,10 @@ class GatheringTransport(asyncio.Transport):
         else:
             self._real.write(b"".join(pieces))
 
+    def get_write_buffer_size(self) -> int:
+        """Say how many bytes wait until this turn ends, or for the system."""
+        return sum(map(len, self._pieces)) + self._real.get_write_buffer_size()
+
     def close(self) -> None:
         """Send what was written, then close."""
         self._send()

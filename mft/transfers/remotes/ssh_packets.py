@@ -31,6 +31,8 @@ _AROUND_BYTES = _LENGTH_BYTES + _MAC_BYTES
 _BLOCK_BYTES = 16
 _PADDING_BYTES_MIN, _PADDING_BYTES_MAX = 4, 4 + _BLOCK_BYTES - 1
 _RANDOM_BYTES = 1024
+_PACKETS_MAX, _OUT_BYTES = 8, 288 * 1024
+"""Packets that leave as one, and memory for so many that are full, as OpenSSH takes them: about a piece of content."""
 _LIFE_NOTED_S = 0.5
 """To set a timer anew for each piece that comes would cost a part of what the piece does."""
 _PACKET_BYTES_MAX = RECEIVED_BYTES_MAX - _AROUND_BYTES
@@ -67,6 +69,7 @@ class DataPackets:
         """Channel → content that waits until the partner takes more."""
         self._life_noted_at = 0.0
         self._random = b""
+        self._out: memoryview | None = None
         self.received_bytes = 0
         """Of packets of content that were taken here."""
 
@@ -107,6 +110,9 @@ class DataPackets:
             channel._send_window -= size_bytes
             room_bytes -= size_bytes
             packets.append((number, size_bytes.to_bytes(4, "big"), *content))
+            if len(packets) == _PACKETS_MAX:
+                self._send(packets)
+                packets = []
         if packets:
             self._send(packets)
 
@@ -115,20 +121,29 @@ class DataPackets:
         connection, cipher, aead = self._connection, self._sending.cipher, self._sending.aead
         assert aead is not None
         sizes_bytes = [2 + sum(map(len, packet)) for packet in packets]
-        out = bytearray(sum(sizes_bytes) + len(packets) * (_AROUND_BYTES + _PADDING_BYTES_MAX))
-        view, at = memoryview(out), 0
+        most_bytes = sum(sizes_bytes) + len(packets) * (_AROUND_BYTES + _PADDING_BYTES_MAX)
+        out, at = self._memory(most_bytes), 0
         for packet, size_bytes in zip(packets, sizes_bytes, strict=True):
             padding_bytes = _PADDING_BYTES_MIN + -(size_bytes + _PADDING_BYTES_MIN) % _BLOCK_BYTES
             plain = b"".join((bytes((padding_bytes, _CHANNEL_DATA)), *packet, self._noise(padding_bytes)))
-            length = view[at : at + _LENGTH_BYTES]
+            length = out[at : at + _LENGTH_BYTES]
             length[:] = len(plain).to_bytes(_LENGTH_BYTES, "big")
             end = at + _AROUND_BYTES + len(plain)
-            aead.encrypt_into(cipher._iv, plain, length, view[at + _LENGTH_BYTES : end])
+            aead.encrypt_into(cipher._iv, plain, length, out[at + _LENGTH_BYTES : end])
             cipher._update_iv()
             connection._rekey_bytes_sent += len(plain)
             at = end
         connection._send_seq = (connection._send_seq + len(packets)) & 0xFFFFFFFF
-        connection._send(view[:at])
+        connection._send(out[:at])
+        if len(out) == _OUT_BYTES and connection._transport and not connection._transport.get_write_buffer_size():
+            self._out = out
+
+    def _memory(self, size_bytes: int) -> memoryview:
+        """Give memory for what leaves: as long as the system takes it at once, the same, so that it is near."""
+        if not _OUT_BYTES // 2 < size_bytes <= _OUT_BYTES:
+            return memoryview(bytearray(size_bytes))
+        out, self._out = self._out, None
+        return memoryview(bytearray(_OUT_BYTES)) if out is None else out
 
     def _noise(self, size_bytes: int) -> bytes:
         """Give random bytes for padding; asked for rarely, because each time others may take the interpreter."""
@@ -245,7 +260,7 @@ _KNOWN = (
     *("_max_recv_pktlen", "_pktlen", "_recv_blocksize", "_recv_encryption", "_recv_handler", "_recv_macsize"),
     *("_recv_packet", "_recv_pkthdr", "_recv_seq", "_rekey_bytes"),
     *("_rekey_bytes_sent", "_rekey_seconds", "_rekey_time", "_reset_keepalive_timer", "_send", "_send_disconnect"),
-    *("_send_encryption", "_send_seq", "internal_error"),
+    *("_send_encryption", "_send_seq", "_transport", "internal_error"),
 )
 
 
