@@ -249,6 +249,7 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
             self._watch.cancel()
         if self._channel is not None:
             self._channel.abort()
+            ssh_packets.forget(self._channel)
         if not self._version.done():
             self._version.set_exception(error)
             self._version.exception()  # Looked at: nobody may be waiting yet.

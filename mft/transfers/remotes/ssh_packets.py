@@ -89,7 +89,7 @@ class DataPackets:
     def _send_waiting(self, channel: Any, waiting: deque[memoryview]) -> None:
         """Send as much as the partner takes now; while keys are exchanged, have the library do it."""
         if channel._send_state != "open":
-            del self._waiting[channel]
+            self.forget(channel)
             raise BrokenPipeError("the channel is closed")
         if not channel._send_buf:  # What the library has was written first.
             if self._may_send() and channel._send_pktsize > 0:
@@ -98,7 +98,11 @@ class DataPackets:
                 channel.write(b"".join(waiting))
                 waiting.clear()
         if not waiting:
-            del self._waiting[channel]
+            self.forget(channel)
+
+    def forget(self, channel: Any) -> None:
+        """Keep nothing more for this channel."""
+        self._waiting.pop(channel, None)
 
     def _send_content(self, channel: Any, waiting: deque[memoryview]) -> None:
         """Send packets of content: each the channel's number, and the content with its length before it."""
@@ -278,6 +282,13 @@ def _cut(waiting: deque[memoryview], size_bytes: int) -> tuple[list[memoryview],
         parts.append(part)
         left_bytes -= len(part)
     return parts, size_bytes - left_bytes
+
+
+def forget(channel: asyncssh.SSHClientChannel[bytes]) -> None:
+    """Drop what waits for room on this channel, which is given up."""
+    packets = getattr(getattr(channel, "_conn", None), "packets", None)
+    if packets is not None:
+        packets.forget(channel)
 
 
 def write(channel: asyncssh.SSHClientChannel[bytes], parts: Sequence[bytes | memoryview]) -> None:

@@ -7,7 +7,9 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import asyncssh
 import pytest
 
 from mft.errors import Unavailable
@@ -68,6 +70,35 @@ async def test_each_cipher_and_keys_that_change(tmp_path: Path, cipher: str) -> 
             for name, content in small.items():
                 assert (place.folder / name).read_bytes() == content
                 (place.folder / name).unlink()
+
+
+class Anybody(asyncssh.SSHServer):
+    """A server that lets everybody in."""
+
+    def begin_auth(self, username: str) -> bool:
+        """Ask for nothing."""
+        return False
+
+
+@pytest.mark.parametrize(("window", "packet"), [(32 * 1024, 32 * 1024), (64 * 1024, 4 * 1024), (100_003, 1_009)])
+async def test_a_server_that_takes_little_at_a_time(
+    tmp_path: Path, shared_sshd: Sshd, window: int, packet: int
+) -> None:
+    """Goal: content waits for room and then goes on, in order. Method: small windows, small packets, odd ones too."""
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    options: dict[str, Any] = {"window": window, "max_pktsize": packet, "encryption_algs": ["aes128-gcm@openssh.com"]}
+    server = await asyncssh.listen(
+        "127.0.0.1", 0, server_host_keys=[key], server_factory=Anybody, sftp_factory=True, rekey_bytes="1M", **options
+    )
+    try:
+        host_key = key.export_public_key().decode().strip()
+        spec = sftp_location(shared_sshd, port=server.get_port(), host_keys=(host_key,))
+        async with place_at(spec, tmp_path, str(tmp_path)) as place, asyncio.TaskGroup() as tasks:
+            for number in range(TIMES):
+                tasks.create_task(there_and_back(place, f"large-{number}"), name=f"large:{number}")
+    finally:
+        server.close()
+        await server.wait_closed()
 
 
 async def read_whole(remote: SftpRemote) -> None:
