@@ -101,13 +101,16 @@ async def test_the_guardian_dies(cluster: Cluster, eye: Eye) -> None:
 async def test_the_whole_node_dies(cluster: Cluster, eye: Eye, consumer: Consumer) -> None:
     """Goal: the other node goes on within the time to live and a second. Method: SIGKILL all of the leader."""
     leader = await eye.leader()
-    names = numbered("node", 150)
+    names = numbered("node", 400)
     cluster.give(*names)
     await under_way(consumer, 30)
     killed = time.monotonic()
     cluster.nodes[leader].kill()
     await asyncio.sleep(0.2)  # What the partner's server still had in hand.
     before = len(consumer.took)
+    later = numbered("later", 20)  # All of the first may have arrived.
+    cluster.give(*later)
+    names += later
     await eventually(lambda: len(consumer.took) > before, 12 * TTL_S, what="the other node delivers", every_s=0.01)
     took_s = consumer.took[before][1] - killed
     await all_came_once(cluster, eye, consumer, names)
