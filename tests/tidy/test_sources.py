@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from tests.tidy.sources import Source, functions, public_definitions, sources
+from tests.tidy.sources import REPOSITORY, Source, functions, public_definitions, sources
 
 FILE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 70
@@ -127,3 +127,19 @@ def test_launchers_only_launch() -> None:
         if lines > 8:
             found.append(f"{source.path}: {lines} lines")
     _report(found)
+
+
+def test_what_a_package_of_tests_shares_ends_with_it() -> None:
+    """Goal: a shared cluster ends when its last test has run. Method: `__init__.py` beside every package fixture.
+
+    Without one, pytest keeps such a fixture until the session ends, beside others of its kind.
+    """
+    _report(
+        [
+            f"{source.path}:1: a fixture of scope `package`, and no `__init__.py` beside it"
+            for source in sources("tests")
+            if 'scope="package"' in source.text
+            and source.path.endswith("conftest.py")
+            and not (REPOSITORY / source.path).with_name("__init__.py").exists()
+        ]
+    )
