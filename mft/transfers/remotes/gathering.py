@@ -14,7 +14,7 @@ RECEIVED_BYTES_MAX = 512 * 1024
 """Of what came and is not taken yet: more than the largest packet that is allowed."""
 _GIVEN_BYTES_MAX = 33 * 1024
 """About one of the packets that most servers send."""
-_JOINED_BYTES_MAX = 64 * 1024
+JOINED_BYTES_MAX = 64 * 1024
 """More than this is not copied to make one piece of it, and does not wait for more."""
 
 
@@ -31,7 +31,7 @@ class GatheringTransport(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         """Keep the data until this turn of the loop ends; send much at once."""
         self._pieces.append(data)
-        if len(data) > _JOINED_BYTES_MAX:
+        if len(data) > JOINED_BYTES_MAX:
             self._send()
         elif not self._is_due:
             self._is_due = True
@@ -47,7 +47,7 @@ class GatheringTransport(asyncio.Transport):
             return
         if len(pieces) == 1:
             self._real.write(pieces[0])
-        elif len(pieces[-1]) > _JOINED_BYTES_MAX:
+        elif len(pieces[-1]) > JOINED_BYTES_MAX:
             self._real.writelines(pieces)
         else:
             self._real.write(b"".join(pieces))

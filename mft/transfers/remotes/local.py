@@ -111,8 +111,7 @@ class LocalRemote:
         try:
             yield self._pieces(reading, first, path)
         finally:
-            await reading.over()
-            os.close(descriptor)
+            await reading.close()
 
     async def write(self, path: str, content: AsyncIterator[Content], offset: int = 0) -> int:
         """Make a file of this content and sync it: what the journal calls uploaded must survive a power cut."""
@@ -131,8 +130,7 @@ class LocalRemote:
             with _translated("sync", path):
                 await self._run_alone(os.fsync, descriptor)
         finally:
-            await writing.over()
-            os.close(descriptor)
+            await writing.close()
         return size_bytes
 
     async def take_whole(self, moves: Sequence[Move]) -> list[Took]:

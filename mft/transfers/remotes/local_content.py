@@ -10,6 +10,8 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
 
 from mft.transfers.remotes.base import PIECE_BYTES, Content
 from mft.transfers.remotes.visits import Visit, Visits
@@ -19,12 +21,15 @@ VISIT_BYTES = 4 * PIECE_BYTES
 _READS_MAX = 2
 """Calls under way for a file that is read: storage that takes long to answer is asked for the next while it does."""
 _WAITING_BYTES_MAX = 3 * VISIT_BYTES
-_WAITING_BYTES_FEW = VISIT_BYTES
-"""Waiting to be written: who gives more is held up, and goes on when so few are left."""
+"""Waiting to be written: who gives more is held up."""
+_WAITING_BYTES_MIN = VISIT_BYTES
+"""Who is held up goes on when no more than this is left."""
+_PIECES_MAX = 1024
+"""In one call. Source: limits.h of Linux, IOV_MAX."""
 
 
 class Reading:
-    """One file that is being read, ahead of whoever takes its content."""
+    """One file that is being read, ahead of whoever takes its content. It closes the descriptor."""
 
     def __init__(self, threads: Visits, descriptor: int, offset: int) -> None:
         """Read from `offset` (bytes) on."""
@@ -46,13 +51,16 @@ class Reading:
         self._reads.popleft()
         return content
 
-    async def over(self) -> None:
-        """Wait until no thread uses the descriptor any more."""
-        await _over(self._reads)
+    async def close(self) -> None:
+        """Close the descriptor when no thread uses it any more, and wait for that; cancelled or not, it is closed."""
+        await _close(self._descriptor, self._reads)
 
 
 class Writing:
-    """One file that is being written, behind whoever gives its content: by one thread at a time, in order."""
+    """One file that is being written, behind whoever gives its content: by one thread at a time, in order.
+
+    It closes the descriptor.
+    """
 
     def __init__(self, threads: Visits, descriptor: int, offset: int) -> None:
         """Write from `offset` (bytes) on."""
@@ -65,7 +73,7 @@ class Writing:
         self._added_bytes = self._written_bytes = 0
         self._visit: Visit[None] | None = None
         self._room: asyncio.Future[None] | None = None
-        self._is_over = False
+        self._is_closing = False
 
     async def add(self, piece: Content) -> None:
         """Take a piece; wait while too much is waiting. Raises the `OSError` of any that was taken."""
@@ -73,11 +81,8 @@ class Writing:
         self._added_bytes += len(piece)
         if self._waiting_bytes >= VISIT_BYTES:
             self._begin()
-        if self._waiting_bytes > _WAITING_BYTES_MAX and self._visit is not None:
-            room = self._room = self._loop.create_future()
-            if self._waiting_bytes > _WAITING_BYTES_FEW:  # Looked at again: the thread may not have seen `_room`.
-                await asyncio.wait((self._visit, room), return_when=asyncio.FIRST_COMPLETED)
-            self._room = None
+        if self._waiting_bytes > _WAITING_BYTES_MAX:
+            await self._fewer()
 
     async def end(self) -> None:
         """Wait until all is written. Raises the `OSError` of any piece."""
@@ -87,14 +92,27 @@ class Writing:
                 await self._visit
                 self._visit = None
 
-    async def over(self) -> None:
-        """Wait until no thread uses the descriptor any more."""
-        self._is_over = True
-        await _over([self._visit] if self._visit is not None else [])
+    async def close(self) -> None:
+        """Close the descriptor when no thread uses it any more, and wait for that; cancelled or not, it is closed.
+
+        What is not written then is dropped.
+        """
+        self._is_closing = True
+        await _close(self._descriptor, [self._visit] if self._visit is not None else [])
 
     @property
     def _waiting_bytes(self) -> int:
         return self._added_bytes - self._written_bytes
+
+    async def _fewer(self) -> None:
+        """Wait until little waits."""
+        while self._waiting_bytes > _WAITING_BYTES_MIN:
+            self._begin()
+            assert self._visit is not None
+            room = self._room = self._loop.create_future()
+            if self._waiting_bytes > _WAITING_BYTES_MIN:  # Looked at again: the thread may not have seen `_room`.
+                await asyncio.wait((self._visit, room), return_when=asyncio.FIRST_COMPLETED)
+            self._room = None
 
     def _begin(self) -> None:
         """Have a thread write what waits, unless one does."""
@@ -105,16 +123,18 @@ class Writing:
             self._visit = self._threads.begin(self._write)
 
     def _write(self) -> None:
-        """Write until nothing waits. On a thread."""
-        while self._pieces and not self._is_over:
-            pieces, size_bytes = [], 0
+        """Write until nothing waits, or somebody else waits for the thread. On a thread."""
+        while self._pieces and not self._is_closing:
+            pieces, size_bytes = list[Content](), 0
             while self._pieces and size_bytes < VISIT_BYTES:
                 pieces.append(self._pieces.popleft())
                 size_bytes += len(pieces[-1])
             write_whole(self._descriptor, pieces, self._offset + self._written_bytes)
             self._written_bytes += size_bytes
-            if (room := self._room) is not None and self._waiting_bytes <= _WAITING_BYTES_FEW:
+            if (room := self._room) is not None and self._waiting_bytes <= _WAITING_BYTES_MIN:
                 self._loop.call_soon_threadsafe(_wake, room)
+            if self._threads.is_crowded:
+                return
 
 
 def split(content: bytes) -> Iterator[Content]:
@@ -137,13 +157,13 @@ def read_whole(descriptor: int, offset: int) -> bytes:
 
 def write_whole(descriptor: int, pieces: Sequence[Content], offset: int) -> None:
     """Write these pieces at this place."""
-    left = [memoryview(piece) for piece in pieces if piece]
+    left = deque(memoryview(piece) for piece in pieces if piece)
     while left:
-        written = os.pwritev(descriptor, left, offset)
+        written = os.pwritev(descriptor, [*islice(left, _PIECES_MAX)], offset)
         offset += written
         while left and written >= len(left[0]):
-            written -= len(left.pop(0))
-        if left:
+            written -= len(left.popleft())
+        if written:
             left[0] = left[0][written:]
 
 
@@ -152,12 +172,28 @@ def _wake(room: asyncio.Future[None]) -> None:
         room.set_result(None)
 
 
-async def _over(visits: Sequence[Visit[bytes]] | Sequence[Visit[None]]) -> None:
+async def _close(descriptor: int, visits: Sequence[Visit[Any]]) -> None:
     for visit in visits:
-        if visit.job is not None:
-            visit.job.cancel()  # If no thread has it yet.
-    if running := [visit for visit in visits if not visit.done()]:
-        await asyncio.wait(running)
+        visit.drop()
+    running = {visit for visit in visits if not visit.done()}
+    if not running:
+        os.close(descriptor)
+        _look_at(visits)
+        return
+
+    def ended(visit: Visit[Any]) -> None:
+        running.discard(visit)
+        if not running:
+            os.close(descriptor)
+            _look_at(visits)
+
+    for visit in running:
+        visit.add_done_callback(ended)
+    await asyncio.wait(running)
+
+
+def _look_at(visits: Sequence[Visit[Any]]) -> None:
+    """Look at outcomes that nobody may have waited for."""
     for visit in visits:
         if not visit.cancelled():
-            visit.exception()  # Looked at: nobody may have waited for it.
+            visit.exception()

@@ -20,6 +20,7 @@ from asyncssh.constants import OPEN_REQUEST_SESSION_FAILED
 from mft.aio import boottime
 from mft.errors import Unavailable
 from mft.model.locations import SshLocationSpec
+from mft.transfers.remotes.base import Content
 from mft.transfers.remotes.sftp_connect import connect
 
 _COMMANDS_MAX = 8
@@ -66,7 +67,7 @@ class Command:
         async with asyncio.timeout(self._limit_s):
             return await self._stdout.read(size_bytes)
 
-    async def write(self, data: bytes | memoryview) -> None:
+    async def write(self, data: Content) -> None:
         """Give it this to read on standard input."""
         for start in range(0, len(data), _BLOCK_BYTES):
             self._stdin.write(bytes(data[start : start + _BLOCK_BYTES]))

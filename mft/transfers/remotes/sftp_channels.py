@@ -52,9 +52,13 @@ class Channels:
             exchange.close()
 
     async def _another(self) -> Exchange | None:
-        """Open one more channel; None where the server refuses, and then it is not asked again."""
+        """Open one more channel; None where the server refuses or is late, and then it is not asked again.
+
+        On a slow road the opening stands behind the content of other files, and nothing is wrong with those.
+        """
         opened = await self._opened()
-        if isinstance(opened, asyncssh.ChannelOpenError):
+        is_late = isinstance(opened, TimeoutError) and any(exchange.is_open for exchange in self._channels)
+        if is_late or isinstance(opened, asyncssh.ChannelOpenError):
             self._most = len(self._channels)
             return None
         if isinstance(opened, Exception):

@@ -25,7 +25,7 @@ class _UnderWay:
         self._wake: asyncio.Future[None] | None = None
         self.failed: Exception | None = None
 
-    def send(self, kind: Kind, body: bytes, content: bytes | memoryview = b"", *, offered: bool = True) -> None:
+    def send(self, kind: Kind, body: bytes, content: Content = b"", *, offered: bool = True) -> None:
         """Begin a request. With `offered` False it is a courtesy that the server need not know."""
         size = len(content)
         self._requests += 1

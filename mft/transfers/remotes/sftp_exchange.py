@@ -16,7 +16,7 @@ import asyncssh
 
 from mft.transfers.remotes import sftp_wire as wire
 from mft.transfers.remotes import ssh_packets
-from mft.transfers.remotes.base import PIECE_BYTES
+from mft.transfers.remotes.base import PIECE_BYTES, Content
 from mft.transfers.remotes.sftp_wire import Answer, Garbled, Kind, Refused
 
 Outcome = Answer | Exception
@@ -60,7 +60,7 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         self._version: asyncio.Future[dict[bytes, bytes]] = self._loop.create_future()
         self._waiting: dict[int, tuple[Callable[[Outcome], None], float]] = {}
         self._number = 0
-        self._out: list[bytes | memoryview] = []
+        self._out: list[Content] = []
         self._out_bytes = 0
         self._is_leaving = False
         self._leaving: asyncio.TimerHandle | None = None
@@ -204,9 +204,7 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         if self.is_open:
             self.send(Kind.CLOSE, wire.string(handle), _ignored)
 
-    def send(
-        self, kind: Kind, body: bytes, answered: Callable[[Outcome], None], content: bytes | memoryview = b""
-    ) -> None:
+    def send(self, kind: Kind, body: bytes, answered: Callable[[Outcome], None], content: Content = b"") -> None:
         """Send a request with this turn of the loop; `answered` is called once, and must not raise."""
         if self._lost is not None:
             answered(self._lost)
@@ -227,9 +225,7 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
                 self._watch = self._loop.call_later(self._limit_s, self._look)
         return now
 
-    def _put(
-        self, kind: Kind, body: bytes, content: bytes | memoryview, answered: Callable[[Outcome], None], now: float
-    ) -> None:
+    def _put(self, kind: Kind, body: bytes, content: Content, answered: Callable[[Outcome], None], now: float) -> None:
         number = self._number = (self._number + 1) & 0xFFFFFFFF
         size_bytes = len(body) + len(content)
         self._out += (wire.head(kind, number, size_bytes), body, content)
@@ -346,10 +342,10 @@ async def open_exchange(connection: asyncssh.SSHClientConnection, limit_s: float
     return exchange
 
 
-def _joined(pieces: list[bytes | memoryview]) -> list[bytes | memoryview]:
+def _joined(pieces: list[Content]) -> list[Content]:
     """Put small pieces together; large ones are not worth a copy."""
-    joined: list[bytes | memoryview] = []
-    small: list[bytes | memoryview] = []
+    joined: list[Content] = []
+    small: list[Content] = []
     for piece in pieces:
         if len(piece) < _GATHER_BYTES_MAX:
             small.append(piece)

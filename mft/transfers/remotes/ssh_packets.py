@@ -19,11 +19,12 @@ from typing import Any, cast
 import asyncssh
 from asyncssh.crypto.cipher import GCMCipher
 from asyncssh.encryption import GCMEncryption
-from asyncssh.packet import SSHPacket
+from asyncssh.packet import PacketDecodeError, SSHPacket
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from mft.transfers.remotes.gathering import RECEIVED_BYTES_MAX
+from mft.transfers.remotes.base import Content
+from mft.transfers.remotes.gathering import JOINED_BYTES_MAX, RECEIVED_BYTES_MAX
 
 _WINDOW_ADJUST, _CHANNEL_DATA = 93, 94
 _LENGTH_BYTES, _MAC_BYTES = 4, 16
@@ -33,9 +34,22 @@ _PADDING_BYTES_MIN, _PADDING_BYTES_MAX = 4, 4 + _BLOCK_BYTES - 1
 _RANDOM_BYTES = 1024
 _PACKETS_MAX, _OUT_BYTES = 8, 288 * 1024
 """Packets that leave as one, and memory for so many that are full, as OpenSSH takes them: about a piece of content."""
+_REUSED_BYTES_MIN = _OUT_BYTES // 2
+assert _REUSED_BYTES_MIN > JOINED_BYTES_MAX, "what waits until the turn ends would be written over"
 _LIFE_NOTED_S = 0.5
 """To set a timer anew for each piece that comes would cost a part of what the piece does."""
 _PACKET_BYTES_MAX = RECEIVED_BYTES_MAX - _AROUND_BYTES
+
+_KNOWN = (
+    *("_auth_complete", "_channels", "_compressor", "_decompressor", "_force_close", "_inpbuf", "_kex_complete"),
+    *("_max_recv_pktlen", "_pktlen", "_recv_blocksize", "_recv_encryption", "_recv_handler", "_recv_macsize"),
+    *("_recv_packet", "_recv_pkthdr", "_recv_seq", "_rekey_bytes"),
+    *("_rekey_bytes_sent", "_rekey_seconds", "_rekey_time", "_reset_keepalive_timer", "_send", "_send_disconnect"),
+    *("_send_encryption", "_send_seq", "_transport", "internal_error"),
+)
+_KNOWN_OF_CHANNEL = ("_send_buf", "_send_chan", "_send_pktsize", "_send_state", "_send_window")
+_KNOWN_OF_CIPHER = ("_iv", "_key", "_update_iv")
+"""Names of the library's that are used here: without one of them nothing is hastened."""
 
 
 class _Keys:
@@ -51,6 +65,8 @@ class _Keys:
         cipher = getattr(encryption, "_cipher", None)
         if cipher is None or cipher is not self.cipher:
             if not isinstance(encryption, GCMEncryption) or not isinstance(cipher, GCMCipher):
+                return False
+            if not all(hasattr(cipher, name) for name in _KNOWN_OF_CIPHER):
                 return False
             self.cipher, self.aead = cipher, AESGCM(cipher._key)
         return True
@@ -80,7 +96,7 @@ class DataPackets:
         else:
             self._send([args])
 
-    def write(self, channel: Any, parts: Sequence[bytes | memoryview]) -> None:
+    def write(self, channel: Any, parts: Sequence[Content]) -> None:
         """Send content on a channel. Raises OSError if that is closed."""
         waiting = self._waiting.setdefault(channel, deque())
         waiting.extend(memoryview(part) for part in parts if part)
@@ -108,7 +124,7 @@ class DataPackets:
         """Send packets of content: each the channel's number, and the content with its length before it."""
         connection, number = self._connection, channel._send_chan.to_bytes(4, "big")
         room_bytes = min(channel._send_window, connection._rekey_bytes - connection._rekey_bytes_sent)
-        packets: list[Sequence[bytes | memoryview]] = []
+        packets: list[Sequence[Content]] = []
         while waiting and room_bytes > 0:
             content, size_bytes = _cut(waiting, min(room_bytes, channel._send_pktsize))
             channel._send_window -= size_bytes
@@ -120,7 +136,7 @@ class DataPackets:
         if packets:
             self._send(packets)
 
-    def _send(self, packets: Sequence[Sequence[bytes | memoryview]]) -> None:
+    def _send(self, packets: Sequence[Sequence[Content]]) -> None:
         """Send these packets of content, given as what comes after their type, as one piece."""
         connection, cipher, aead = self._connection, self._sending.cipher, self._sending.aead
         assert aead is not None
@@ -144,7 +160,7 @@ class DataPackets:
 
     def _memory(self, size_bytes: int) -> memoryview:
         """Give memory for what leaves: as long as the system takes it at once, the same, so that it is near."""
-        if not _OUT_BYTES // 2 < size_bytes <= _OUT_BYTES:
+        if not _REUSED_BYTES_MIN < size_bytes <= _OUT_BYTES:
             return memoryview(bytearray(size_bytes))
         out, self._out = self._out, None
         return memoryview(bytearray(_OUT_BYTES)) if out is None else out
@@ -164,6 +180,8 @@ class DataPackets:
         at, end, may_send_more = 0, len(view), False
         self._note_life()
         while at < end:
+            if self._connection._transport is None:
+                return end  # It has been given up, at the first packet that was wrong.
             if not self._may_receive():
                 # No more than makes its packet whole, so that the next one can be taken here.
                 owed = self._owed()
@@ -251,24 +269,13 @@ class DataPackets:
             # As a view: the library would copy it twice more.
             content = memoryview(plain)[6 : -plain[0]]
             channel.process_packet(kind, number, SSHPacket(cast(bytes, content)))
-        except asyncssh.DisconnectError as error:
-            connection._send_disconnect(error.code, error.reason, error.lang)
-            connection._force_close(error)
+        except (asyncssh.DisconnectError, PacketDecodeError) as error:
+            wrong = error if isinstance(error, asyncssh.DisconnectError) else asyncssh.ProtocolError(str(error))
+            connection._send_disconnect(wrong.code, wrong.reason, wrong.lang)
+            connection._force_close(wrong)
         except Exception:
             connection.internal_error()  # As the library does with what it did not expect.
         return kind
-
-
-_KNOWN = (
-    *("_auth_complete", "_channels", "_compressor", "_decompressor", "_force_close", "_inpbuf", "_kex_complete"),
-    *("_max_recv_pktlen", "_pktlen", "_recv_blocksize", "_recv_encryption", "_recv_handler", "_recv_macsize"),
-    *("_recv_packet", "_recv_pkthdr", "_recv_seq", "_rekey_bytes"),
-    *("_rekey_bytes_sent", "_rekey_seconds", "_rekey_time", "_reset_keepalive_timer", "_send", "_send_disconnect"),
-    *("_send_encryption", "_send_seq", "_transport", "internal_error"),
-)
-
-
-_KNOWN_OF_CHANNEL = ("_send_buf", "_send_chan", "_send_pktsize", "_send_state", "_send_window")
 
 
 def _cut(waiting: deque[memoryview], size_bytes: int) -> tuple[list[memoryview], int]:
@@ -291,7 +298,7 @@ def forget(channel: asyncssh.SSHClientChannel[bytes]) -> None:
         packets.forget(channel)
 
 
-def write(channel: asyncssh.SSHClientChannel[bytes], parts: Sequence[bytes | memoryview]) -> None:
+def write(channel: asyncssh.SSHClientChannel[bytes], parts: Sequence[Content]) -> None:
     """Send content on a channel of a connection, whether that was hastened or not. Raises OSError if it is closed."""
     packets = getattr(getattr(channel, "_conn", None), "packets", None)
     if packets is None or not all(hasattr(channel, name) for name in _KNOWN_OF_CHANNEL):
@@ -305,7 +312,7 @@ def hasten(connection: asyncssh.SSHClientConnection, given: Callable[[bytes], No
 
     None if the library is not as it is known here.
     """
-    if not all(hasattr(connection, name) for name in _KNOWN):
+    if not all(hasattr(connection, name) for name in _KNOWN) or not hasattr(AESGCM, "encrypt_into"):
         return None
     packets = DataPackets(connection, given)
     connection.send_packet = packets.send_packet  # type: ignore[method-assign]

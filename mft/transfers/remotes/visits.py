@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -42,6 +43,11 @@ class Visit(asyncio.Future[T]):
             self.on_cancel()
         return self.cancelled()
 
+    def drop(self) -> None:
+        """Have the call not made, if no thread has it yet. Its callback then gives up the visit."""
+        if self.job is not None:
+            self.job.cancel()
+
     def give_up(self) -> None:
         """Cancel a call that was never begun."""
         super().cancel()
@@ -61,6 +67,13 @@ class Visits:
         self._call_s = _CALL_S_FIRST
         self._visits = 0
         self._is_due = False
+        self._queued = deque[None]()
+        """One for each visit that no thread has yet. Threads take from it, so it is no number."""
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether a visit waits for a thread: a call that could go on for long should make room. May be asked there."""
+        return bool(self._queued)
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what a short `call` returns. Cancelling waits until it is over: its descriptors are in use till then.
@@ -125,8 +138,7 @@ class Visits:
             else:
                 self._calls.append(call)
         for visit in visits:
-            if visit.job is not None:
-                visit.job.cancel()  # Its callback gives up the visit, if no thread has taken it.
+            visit.drop()
 
     def _send_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._calls and not self._is_due and self._visits < self._visits_max():
@@ -145,17 +157,20 @@ class Visits:
         return max(1, min(self._threads_max, int(self._call_s / _ASIDE_S)))
 
     def _submit(self, loop: asyncio.AbstractEventLoop, calls: list[_Call], *, counts: bool) -> Future[None] | None:
+        self._queued.append(None)
         try:
             job = self._pool.submit(self._visit, loop, calls, counts)
         except RuntimeError:  # Closed in this very turn.
+            self._queued.pop()
             self._visits -= counts
             _cancel(calls)
             return None
-        job.add_done_callback(partial(_if_cancelled, calls))
+        job.add_done_callback(partial(self._if_cancelled, calls))
         return job
 
     def _visit(self, loop: asyncio.AbstractEventLoop, calls: list[_Call], counts: bool) -> None:
         """Make the calls. Runs in a thread."""
+        self._queued.pop()
         began = time.perf_counter()
         outcomes: list[_Outcome] = []
         for call, _ in calls:
@@ -169,6 +184,11 @@ class Visits:
         except RuntimeError:
             pass  # The loop has ended, and everybody who waited with it.
 
+    def _if_cancelled(self, calls: list[_Call], job: Future[None]) -> None:
+        if job.cancelled():  # By `close` or `drop`, so on the loop's thread.
+            self._queued.pop()
+            _cancel(calls)
+
     def _settle(self, calls: list[_Call], outcomes: list[_Outcome], took_s: float | None) -> None:
         if took_s is not None:
             self._visits -= 1
@@ -181,11 +201,6 @@ class Visits:
                 future.set_result(result)
             else:
                 future.set_exception(error)
-
-
-def _if_cancelled(calls: list[_Call], job: Future[None]) -> None:
-    if job.cancelled():  # By `close`, so on the loop's thread.
-        _cancel(calls)
 
 
 def _cancel(calls: list[_Call]) -> None:

@@ -74,6 +74,51 @@ async def test_a_killed_server_is_an_outage(sshd: Sshd, tmp_path: Path) -> None:
         await SftpRemote.open(sftp_location(sshd))
 
 
+class Anybody(asyncssh.SSHServer):
+    """A server that lets everybody in."""
+
+    def begin_auth(self, username: str) -> bool:
+        """Ask for nothing."""
+        return False
+
+
+async def test_a_channel_that_is_late_harms_no_file(tmp_path: Path, shared_sshd: Sshd) -> None:
+    """Goal: a slow road fails no file for a channel that is late. Method: all but the first channel are mute."""
+    channels: list[Any] = []
+    may_end = asyncio.Event()
+    key = asyncssh.generate_private_key("ssh-ed25519")
+
+    async def serve(channel: asyncssh.SSHServerChannel[bytes]) -> asyncssh.SFTPServer:
+        channels.append(channel)
+        if len(channels) > 1:
+            await may_end.wait()
+        return asyncssh.SFTPServer(channel)
+
+    factory: Any = serve  # The library awaits it, without saying so.
+    server = await asyncssh.listen("127.0.0.1", 0, server_host_keys=[key], server_factory=Anybody, sftp_factory=factory)
+    try:
+        spec = sftp_location(
+            shared_sshd,
+            port=server.get_port(),
+            host_keys=(key.export_public_key().decode().strip(),),
+            call_timeout_s=LIMIT_S,
+        )
+        async with place_at(spec, tmp_path, str(tmp_path)) as place:
+            remote = place.remote
+            assert isinstance(remote, SftpRemote)
+            exchange = await remote._channels.pick()
+            exchange.unanswered_bytes += 1024 * 1024  # As if that much of another file were under way.
+            assert await remote.write(place.path("new"), pieces(b"content")) == 7
+            assert len(channels) == 2
+            assert await remote.write(place.path("newer"), pieces(b"content")) == 7
+            assert len(channels) == 2  # The server is not asked for ever more.
+            exchange.unanswered_bytes -= 1024 * 1024
+    finally:
+        may_end.set()
+        server.close()
+        await server.wait_closed()
+
+
 @pytest.mark.parametrize("kind", ["local", "sftp"])
 async def test_closing_ends_what_is_under_way(shared_sshd: Sshd, tmp_path: Path, kind: str) -> None:
     """Goal: a connection can be given up at any time. Method: close while a write waits for its source."""

@@ -15,10 +15,13 @@ import pytest
 from mft.errors import Unavailable
 from mft.transfers.remotes.local_content import VISIT_BYTES
 from mft.transfers.remotes.sftp import SftpRemote
+from mft.transfers.remotes.sftp_exchange import Lost
+from mft.transfers.remotes.sftp_wire import Kind
 from mft.transfers.remotes.ssh_packets import DataPackets
 from tests.integration.remotes.conftest import Place, pieces, place_at
 from tests.integration.transfers.conftest import sftp_location
 from tests.rig.sshd import Sshd
+from tests.rig.waiting import eventually
 
 CONTENT = os.urandom(8 * VISIT_BYTES + 77)
 TIMES = 3
@@ -148,3 +151,34 @@ async def test_a_byte_that_is_not_right_ends_the_connection(tmp_path: Path, to_c
                 await remote.close()
     finally:
         server.kill()
+
+
+async def test_nothing_counts_after_what_is_wrong(tmp_path: Path, shared_sshd: Sshd) -> None:
+    """Goal: the first error is the one that is told. Method: a packet that is cut off, and one more behind it."""
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    connections: list[asyncssh.SSHServerConnection] = []
+
+    class Noted(Anybody):
+        def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+            connections.append(conn)
+
+    options: dict[str, Any] = {"server_host_keys": [key], "encryption_algs": ["aes128-gcm@openssh.com"]}
+    server = await asyncssh.listen("127.0.0.1", 0, server_factory=Noted, sftp_factory=True, **options)
+    try:
+        host_key = key.export_public_key().decode().strip()
+        remote = await SftpRemote.open(sftp_location(shared_sshd, port=server.get_port(), host_keys=(host_key,)))
+        try:
+            exchange = await remote._channels.pick()
+            channel: Any = exchange._channel
+            number, answer = channel._recv_chan.to_bytes(4, "big"), bytes((0, 0, 0, 5, Kind.STATUS, 0, 0, 0, 99))
+            sent: Any = connections[0]
+            sent.send_packet(94, number + (500).to_bytes(4, "big") + b"short")
+            sent.send_packet(94, number + len(answer).to_bytes(4, "big") + answer)
+            await eventually(lambda: not exchange.is_open, 20, what="the end of the channel")
+            assert isinstance(exchange._lost, Lost)
+            assert "Incomplete packet" in str(exchange._lost)
+        finally:
+            await remote.close()
+    finally:
+        server.close()
+        await server.wait_closed()
