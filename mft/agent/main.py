@@ -21,7 +21,7 @@ from mft.agent.guardian import EXIT_USAGE
 from mft.agent.options import AgentOptions
 from mft.aio import first_error, is_only
 from mft.errors import Denied, Invalid
-from mft.process import die_with_parent
+from mft.process import collect_rarely, die_with_parent
 
 _NICE = -5
 """The agent's priority, where permitted: its loop must be free to renew the lease however busy the workers are."""
@@ -57,6 +57,7 @@ async def _run(options: AgentOptions, lease_pipe: socket.socket) -> None:
     # guardian that dies meanwhile would be outlived for so long.
     from mft.agent.agent import Agent
 
+    collect_rarely()
     agent = Agent(options, lease_pipe)
     terminated = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminated.set)

@@ -12,15 +12,13 @@ twice in one transaction.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from mft.etcd.records import encode_key, prefix_range
 from mft.pb.etcd import v3_pb2 as pb
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(NamedTuple):
     """A comparison that a transaction makes. Made by `create_revision(key) == 0` and its like."""
 
     message: pb.Compare

@@ -5,6 +5,7 @@ A key that is no UTF-8 (somebody else's) survives the way there and back, as sur
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 from mft.pb.etcd import v3_pb2 as pb
@@ -124,27 +125,17 @@ class TxnResult(NamedTuple):
 
     header: Header
     succeeded: bool
-    results: tuple[Listing | Written | Deleted, ...]
+    responses: Sequence[pb.ResponseOp]
+    """As they came: most callers need none of them, and there may be a hundred."""
 
     @classmethod
     def of(cls, message: pb.TxnResponse) -> Self:
-        """Read it from an answer. The results' own headers carry the revision only, so the transaction's is used."""
-        header = Header.of(message.header)
-        return cls(header, message.succeeded, tuple(_result(header, item) for item in message.responses))
+        """Read it from an answer."""
+        return cls(Header.of(message.header), message.succeeded, message.responses)
 
     def listing(self, index: int) -> Listing:
-        """What the read at `index` gave."""
-        result = self.results[index]
-        assert isinstance(result, Listing), "the operation at this index is no read"
-        return result
-
-
-def _result(header: Header, item: pb.ResponseOp) -> Listing | Written | Deleted:
-    match item.WhichOneof("response"):
-        case "response_range":
-            found = item.response_range
-            return Listing(header, tuple(KeyValue.of(kv) for kv in found.kvs), header.revision, found.count)
-        case "response_delete_range":
-            return Deleted(header, item.response_delete_range.deleted)
-        case _:
-            return Written(header)
+        """What the read at `index` gave. Its own header carries the revision only, so the transaction's is used."""
+        response = self.responses[index]
+        assert response.HasField("response_range"), "the operation at this index is no read"
+        found = response.response_range
+        return Listing(self.header, tuple(map(KeyValue.of, found.kvs)), self.header.revision, found.count)

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import msgspec
 
@@ -17,7 +16,7 @@ _PLACES_MAX = 16
 """Places remembered: a reader for each controller."""
 
 
-class Line(NamedTuple):
+class Line(msgspec.Struct, frozen=True):
     """One event in the spool."""
 
     sequence: int
@@ -25,28 +24,39 @@ class Line(NamedTuple):
     at: float
     severity: str
     text: str
-    fields: dict[str, Any]
+    fields: msgspec.Raw
+    """A JSON object, as the controllers store it: nobody between looks into it."""
 
     @classmethod
     def of(cls, sequence: int, event: Event) -> Line:
-        """Make the line of an event."""
-        return cls(sequence, event.id, event.at, event.severity, event.text, dict(event.fields))
+        """Make the line of an event. In ASCII where a file name is no UTF-8, so that it comes through."""
+        try:
+            fields = msgspec.json.encode(event.fields, enc_hook=str)
+        except UnicodeEncodeError:
+            fields = json.dumps(dict(event.fields), default=str).encode()
+        return cls(sequence, event.id, event.at, event.severity, event.text, msgspec.Raw(fields))
 
     def encode(self) -> bytes:
-        """Write one object; in ASCII where a file name is no UTF-8, so that it comes through."""
-        fields = self._asdict()
+        """Write one object; in ASCII where need be, as above."""
         try:
-            return msgspec.json.encode(fields, enc_hook=str) + b"\n"
+            return _encode(self) + b"\n"
         except UnicodeEncodeError:
-            return json.dumps(fields, default=str).encode() + b"\n"
+            return (
+                json.dumps({**msgspec.structs.asdict(self), "fields": json.loads(bytes(self.fields))}).encode() + b"\n"
+            )
 
     @classmethod
     def decode(cls, data: bytes) -> Line:
-        """Read what `encode` wrote. Raises ValueError, TypeError."""
+        """Read what `encode` wrote. Raises ValueError, TypeError, KeyError."""
         try:
-            return cls(**msgspec.json.decode(data))
+            return _decode(data)
         except msgspec.DecodeError:
-            return cls(**json.loads(data))
+            line = json.loads(data)
+            return cls(**{**line, "fields": msgspec.Raw(json.dumps(line["fields"]).encode())})
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Line).decode
 
 
 class _Segment:
@@ -196,7 +206,7 @@ def _lines(path: Path, offset: int) -> Iterator[tuple[Line, int]]:
             offset += len(data)
             try:
                 line = Line.decode(data)
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, KeyError):
                 return
             yield line, offset
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 import grpc
 import grpc.aio
-import msgspec
 
 from mft.aio import Latest, cancellations, first_error, give_way, is_only
 from mft.errors import Denied, MftError, Unavailable
@@ -214,12 +212,5 @@ def _event(line: Line) -> pb.Event:
         at=line.at,
         severity=line.severity,
         text=line.text.encode("utf-8", "backslashreplace").decode(),
-        fields=_json(line.fields),
+        fields=bytes(line.fields),
     )
-
-
-def _json(fields: dict[str, Any]) -> bytes:
-    try:
-        return msgspec.json.encode(fields, enc_hook=str)
-    except UnicodeEncodeError:
-        return json.dumps(fields, default=str).encode()  # A file name that is no UTF-8.

@@ -12,7 +12,8 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from typing import Literal, NamedTuple, TypeVar, cast
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 import structlog
 from msgspec import DecodeError, json
@@ -36,7 +37,6 @@ _OPERATIONS_MAX = 126
 """Comparisons or operations of one transaction beside the two of the term: those of records, and one for each owner."""
 _READ_AGAIN_MAX = 42
 """Writes of which one transaction can say what became of them: two keys each, and an owner."""
-_QUEUE_MAX = 4096
 _RETRY_S_FIRST, _RETRY_S_MOST = 0.05, 1.0
 
 _encode = json.Encoder().encode
@@ -73,12 +73,30 @@ class Refused(Conflict):
         """Delivery → why."""
 
 
-class _Write(NamedTuple):
+class _Commit:
+    """Writes that were asked for together, and whoever waits for them."""
+
+    def __init__(self, count: int) -> None:
+        self._left = count
+        self._settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def settle_one(self) -> None:
+        """Note that one more is settled."""
+        self._left -= 1
+        if not self._left and not self._settled.done():  # It is cancelled with who waited.
+            self._settled.set_result(None)
+
+    async def settled(self) -> None:
+        """Wait until all are."""
+        await self._settled
+
+
+@dataclass(slots=True, eq=False)
+class _Write:
     """One key to be written; `value` None: to be removed."""
 
     key: str
     value: bytes | None
-    done: asyncio.Future[None]
     transfer: str
     delivery: str = ""
     record: Record | None = None
@@ -89,6 +107,18 @@ class _Write(NamedTuple):
     """Of a source that is kept: the ledger's entry, which must not have changed either."""
     entry: bytes | None = None
     """What the ledger is to say, in the same transaction."""
+    commit: _Commit | None = None
+    """Set when it is queued."""
+    error: MftError | None = None
+    """Why it is not written, once it is settled."""
+    is_settled: bool = False
+
+    def settle(self, error: MftError | None = None) -> None:
+        """Say what became of it; the first word counts."""
+        if not self.is_settled:
+            self.is_settled, self.error = True, error
+            if self.commit is not None:
+                self.commit.settle_one()
 
 
 class Journal:
@@ -106,7 +136,9 @@ class Journal:
         self._ledgers: dict[str, dict[str, Kept]] = {}
         self._with_ledger: set[str] = set()
         self._owners = Owners(kv, keys, leader_key.removeprefix(keys.elections).partition("/")[0], self._term_holds())
-        self._queue: asyncio.Queue[_Write] = asyncio.Queue(_QUEUE_MAX)
+        self._queue: asyncio.Queue[Sequence[_Write]] = asyncio.Queue()  # Each who asks waits, so it has its bound.
+        self._queued = 0
+        """Writes in the queue."""
         self._commits: Latest[Counter[str]] = Latest(Counter())
         self._is_open = True
         self._log = structlog.get_logger()
@@ -206,11 +238,11 @@ class Journal:
         outcomes = await self._write_each([self._record_write(transfer, id, record) for id, record in wanted.items()])
         refused: dict[str, Conflict] = {}
         for (id, record), outcome in zip(wanted.items(), outcomes, strict=True):
-            if isinstance(outcome, Conflict):
+            if outcome is not None:
+                if not isinstance(outcome, Conflict):
+                    raise outcome
                 refused[id] = outcome
                 continue
-            if outcome is not None:
-                raise outcome
             if record is None:
                 self._records.get(transfer, {}).pop(id, None)
                 continue
@@ -225,7 +257,7 @@ class Journal:
         ledger = self._ledgers.get(transfer, {})
         known = [path for path in paths if path in ledger]
         keys = {path: self._keys.ledger_entry(transfer, path) for path in known}
-        await self._write_all([_Write(key, None, _future(), transfer, path=path) for path, key in keys.items()])
+        await self._write_all([_Write(key, None, transfer, path=path) for path, key in keys.items()])
         for path in known:
             ledger.pop(path, None)
 
@@ -236,12 +268,12 @@ class Journal:
         try:
             while True:
                 is_busy = not self._queue.empty()
-                left.append(await self._queue.get())
-                if is_busy and self._queue.qsize() < RECORDS_PER_TXN_MAX // 2:
+                left += self._dequeued(await self._queue.get())
+                if is_busy and self._queued < RECORDS_PER_TXN_MAX // 2:
                     await asyncio.sleep(_GATHER_S)
                 while left:
                     while not self._queue.empty() and len(left) < RECORDS_PER_TXN_MAX:
-                        left.append(self._queue.get_nowait())
+                        left += self._dequeued(self._queue.get_nowait())
                     batch, left = _batch(left)
                     try:
                         left = await self._write(batch) + left
@@ -250,8 +282,12 @@ class Journal:
         finally:
             self._is_open = False
             while not self._queue.empty():
-                left.append(self._queue.get_nowait())
+                left += self._dequeued(self._queue.get_nowait())
             _fail([*batch, *left], LeadershipLost("this node has stopped leading"))
+
+    def _dequeued(self, writes: Sequence[_Write]) -> Sequence[_Write]:
+        self._queued -= len(writes)
+        return writes
 
     def _record_write(self, transfer: str, id: str, record: Record | None) -> _Write:
         """Make the write of a record. `intent` and `done` of a kept source compare the ledger, `done` also writes it.
@@ -264,16 +300,16 @@ class Journal:
             # What the ledger says of it is noted again: `done` may have been written by a leader that died over it.
             was = self._records.get(transfer, {}).get(id)
             if was is None or was.kept is None or self._ledgers.get(transfer, {}).get(was.name) != was.kept:
-                return _Write(key, None, _future(), transfer, id)
-            return _Write(key, None, _future(), transfer, id, None, was.name, was.kept)
+                return _Write(key, None, transfer, id)
+            return _Write(key, None, transfer, id, None, was.name, was.kept)
         value = _encode(record)
         if record.kept is None or record.state == "uncertain":
-            return _Write(key, value, _future(), transfer, id, record)
+            return _Write(key, value, transfer, id, record)
         entry = _encode(LedgerEntry(path=record.name, source=record.kept, delivery=id))
         ledger_key = self._keys.ledger_entry(transfer, record.name)
         if record.state != "done":
-            return _Write(key, value, _future(), transfer, id, record, ledger_key=ledger_key)
-        return _Write(key, value, _future(), transfer, id, record, record.name, record.kept, ledger_key, entry)
+            return _Write(key, value, transfer, id, record, ledger_key=ledger_key)
+        return _Write(key, value, transfer, id, record, record.name, record.kept, ledger_key, entry)
 
     async def _write_all(self, writes: Sequence[_Write]) -> None:
         """Queue the writes and wait until each is settled; raise the first error."""
@@ -283,16 +319,17 @@ class Journal:
 
     async def _write_each(self, writes: Sequence[_Write]) -> list[MftError | None]:
         """Queue the writes and wait until each is settled. Returns what became of each; None: it is written."""
+        if not writes:
+            return []
+        if not self._is_open:
+            raise LeadershipLost("this node has stopped leading")
+        commit = _Commit(len(writes))
         for write in writes:
-            if not self._is_open:
-                raise LeadershipLost("this node has stopped leading")
-            await self._queue.put(write)
-        # Those of one transaction are settled together: to wait for the last spares a callback for each.
-        while waiting := [write.done for write in writes if not write.done.done()]:
-            await asyncio.wait(waiting[-1:])
-        outcomes = [write.done.exception() for write in writes]
-        assert all(outcome is None or isinstance(outcome, MftError) for outcome in outcomes)
-        return cast(list[MftError | None], outcomes)
+            write.commit = commit
+        self._queued += len(writes)
+        self._queue.put_nowait(writes)
+        await commit.settled()
+        return [write.error for write in writes]
 
     async def _write(self, batch: list[_Write]) -> list[_Write]:
         """Make one transaction of the batch. Returns the writes that are certainly not applied and may be tried again.
@@ -300,10 +337,11 @@ class Journal:
         Raises:
             LeadershipLost: the term has ended.
         """
-        for write in batch:
-            if refusal := self._owners.refusal(write.transfer):
-                _fail([write], refusal)
-        if not (batch := [write for write in batch if not write.done.done()]):
+        for transfer in _transfers(batch):
+            if refusal := self._owners.refusal(transfer):
+                _fail([write for write in batch if write.transfer == transfer], refusal)
+                batch = [write for write in batch if write.transfer != transfer]
+        if not batch:
             return []
         compared = [key for write in batch for key in (write.key, write.ledger_key) if key]
         transfers = _transfers(batch)
@@ -417,8 +455,7 @@ class Journal:
                     kept=write.kept,
                 )
             )
-        if not write.done.done():
-            write.done.set_result(None)
+        write.settle()
 
     def _term_holds(self) -> list[Condition]:
         return [
@@ -435,16 +472,16 @@ def _batch(writes: list[_Write]) -> tuple[list[_Write], list[_Write]]:
     transfers: set[str] = set()
     operations = 0
     for write in writes:
-        keys = {write.key, write.ledger_key} - {""}
+        keys = (write.key, write.ledger_key) if write.ledger_key else (write.key,)
         more = operations + len(keys)
-        is_full = len(batch) == RECORDS_PER_TXN_MAX or more + len(transfers | {write.transfer}) > _OPERATIONS_MAX
-        if is_full or keys & taken:
+        owners = len(transfers) + (write.transfer not in transfers)
+        if len(batch) == RECORDS_PER_TXN_MAX or more + owners > _OPERATIONS_MAX or not taken.isdisjoint(keys):
             left.append(write)
         else:
             batch.append(write)
             transfers.add(write.transfer)
             operations = more
-        taken |= keys  # Also of those left: what follows under one key must not overtake.
+        taken.update(keys)  # Also of those left: what follows under one key must not overtake.
     return batch, left
 
 
@@ -459,12 +496,6 @@ def _operations(write: _Write) -> list[Put | Delete]:
     return written
 
 
-def _future() -> asyncio.Future[None]:
-    return asyncio.get_running_loop().create_future()
-
-
 def _fail(writes: list[_Write], error: MftError) -> None:
     for write in writes:
-        if not write.done.done():
-            write.done.set_exception(error)
-            write.done.exception()  # Looked at: whoever waited may have been cancelled.
+        write.settle(error)

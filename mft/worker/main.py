@@ -16,7 +16,7 @@ import structlog
 import uvloop
 
 from mft import log
-from mft.process import die_with_parent
+from mft.process import collect_rarely, die_with_parent
 from mft.worker.frames import FRAME_READ_BYTES, Channel, Order
 
 Kind = Literal["inbound", "outbound"]
@@ -43,10 +43,12 @@ async def _serve(kind: Kind, channel_fd: int, descriptors_fd: int) -> None:
         if kind == "inbound":
             from mft.worker.inbound import serve
 
+            collect_rarely()
             await serve(channel, descriptors)
         else:
             from mft.worker.outbound import OutboundWorker
 
+            collect_rarely()
             await OutboundWorker(channel).serve()
     finally:
         descriptors.close()

@@ -10,13 +10,17 @@ from pathlib import Path
 import pytest
 
 from tests.rig.cluster import Cluster
+from tests.rig.etcd import Etcd
 from tests.rig.leaks import processes_left
 from tests.rig.processes import descendants
 
 
 @pytest.fixture(scope="package")
-def running(_scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Run etcd, controller, node `a`, and a partner; afterwards nothing of them is left."""
+def running(_scratch: Path, etcd: Etcd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Run etcd, controller, node `a`, and a partner; afterwards nothing of them is left.
+
+    The etcd that all tests share, which some tests here use, is started before: it outlives this.
+    """
     before = set(descendants(os.getpid()))
     cluster = Cluster(tmp_path_factory.mktemp("cluster"))
     try:
