@@ -23,7 +23,7 @@ def die_with_parent(parent: int) -> None:
 
 
 _NEW_OBJECTS, _COLLECTIONS = 50_000, 20
-"""New objects before the youngest are looked through, and how often that is done before those that are older are too."""
+"""New objects before the youngest are looked through, and how often that is done before older ones are too."""
 
 
 def collect_rarely() -> None:

@@ -12,7 +12,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import structlog
@@ -22,19 +21,15 @@ from mft.aio import Latest, backoff
 from mft.cluster.keys import Keys
 from mft.errors import Conflict, LeadershipLost, MftError, Unavailable
 from mft.etcd.kv import Kv
-from mft.etcd.ops import Condition, Delete, Get, Put, create_revision, mod_revision, value
+from mft.etcd.ops import Condition, Get, create_revision, mod_revision, value
 from mft.etcd.records import KeyValue
 from mft.model.delivery import Kept, LedgerEntry, Record, Term
+from mft.transfers.journal_writes import RECORDS_PER_TXN_MAX, Commit, Write, divide, fail, transfers_of
 from mft.transfers.owners import Owners
 from mft.transfers.record_file import Committed, Note
 
-RECORDS_PER_TXN_MAX = 120
-"""Records in one transaction. etcd takes 128 comparisons and as many operations; a kept source's record may need two of
-each, so that fewer go together."""
 _GATHER_S = 0.003
 """How long a write waits for others to go with it, right after a transaction: each costs about so much."""
-_OPERATIONS_MAX = 126
-"""Comparisons or operations of one transaction beside the two of the term: those of records, and one for each owner."""
 _READ_AGAIN_MAX = 42
 """Writes of which one transaction can say what became of them: two keys each, and an owner."""
 _RETRY_S_FIRST, _RETRY_S_MOST = 0.05, 1.0
@@ -73,54 +68,6 @@ class Refused(Conflict):
         """Delivery → why."""
 
 
-class _Commit:
-    """Writes that were asked for together, and whoever waits for them."""
-
-    def __init__(self, count: int) -> None:
-        self._left = count
-        self._settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def settle_one(self) -> None:
-        """Note that one more is settled."""
-        self._left -= 1
-        if not self._left and not self._settled.done():  # It is cancelled with who waited.
-            self._settled.set_result(None)
-
-    async def settled(self) -> None:
-        """Wait until all are."""
-        await self._settled
-
-
-@dataclass(slots=True, eq=False)
-class _Write:
-    """One key to be written; `value` None: to be removed."""
-
-    key: str
-    value: bytes | None
-    transfer: str
-    delivery: str = ""
-    record: Record | None = None
-    path: str = ""
-    """A kept source of which the ledger is known to say `kept` afterwards."""
-    kept: Kept | None = None
-    ledger_key: str = ""
-    """Of a source that is kept: the ledger's entry, which must not have changed either."""
-    entry: bytes | None = None
-    """What the ledger is to say, in the same transaction."""
-    commit: _Commit | None = None
-    """Set when it is queued."""
-    error: MftError | None = None
-    """Why it is not written, once it is settled."""
-    is_settled: bool = False
-
-    def settle(self, error: MftError | None = None) -> None:
-        """Say what became of it; the first word counts."""
-        if not self.is_settled:
-            self.is_settled, self.error = True, error
-            if self.commit is not None:
-                self.commit.settle_one()
-
-
 class Journal:
     """Writes of one term. Belongs to a leadership and is thrown away with it."""
 
@@ -136,7 +83,7 @@ class Journal:
         self._ledgers: dict[str, dict[str, Kept]] = {}
         self._with_ledger: set[str] = set()
         self._owners = Owners(kv, keys, leader_key.removeprefix(keys.elections).partition("/")[0], self._term_holds())
-        self._queue: asyncio.Queue[Sequence[_Write]] = asyncio.Queue()  # Each who asks waits, so it has its bound.
+        self._queue: asyncio.Queue[Commit] = asyncio.Queue()  # Each who asks waits, so it has its bound.
         self._queued = 0
         """Writes in the queue."""
         self._commits: Latest[Counter[str]] = Latest(Counter())
@@ -257,14 +204,14 @@ class Journal:
         ledger = self._ledgers.get(transfer, {})
         known = [path for path in paths if path in ledger]
         keys = {path: self._keys.ledger_entry(transfer, path) for path in known}
-        await self._write_all([_Write(key, None, transfer, path=path) for path, key in keys.items()])
+        await self._write_all([Write(key, None, transfer, path=path) for path, key in keys.items()])
         for path in known:
             ledger.pop(path, None)
 
     async def run(self) -> None:
         """Write what is asked for, as much in one transaction as has gathered; until cancelled."""
-        batch: list[_Write] = []
-        left: list[_Write] = []
+        batch: list[Write] = []
+        left: list[Write] = []
         try:
             while True:
                 is_busy = not self._queue.empty()
@@ -274,22 +221,22 @@ class Journal:
                 while left:
                     while not self._queue.empty() and len(left) < RECORDS_PER_TXN_MAX:
                         left += self._dequeued(self._queue.get_nowait())
-                    batch, left = _batch(left)
+                    batch, left = divide(left)
                     try:
                         left = await self._write(batch) + left
                     except MftError as error:
-                        _fail(batch, error)
+                        fail(batch, error)
         finally:
             self._is_open = False
             while not self._queue.empty():
                 left += self._dequeued(self._queue.get_nowait())
-            _fail([*batch, *left], LeadershipLost("this node has stopped leading"))
+            fail([*batch, *left], LeadershipLost("this node has stopped leading"))
 
-    def _dequeued(self, writes: Sequence[_Write]) -> Sequence[_Write]:
-        self._queued -= len(writes)
-        return writes
+    def _dequeued(self, commit: Commit) -> Sequence[Write]:
+        self._queued -= len(commit.writes)
+        return commit.writes
 
-    def _record_write(self, transfer: str, id: str, record: Record | None) -> _Write:
+    def _record_write(self, transfer: str, id: str, record: Record | None) -> Write:
         """Make the write of a record. `intent` and `done` of a kept source compare the ledger, `done` also writes it.
 
         A record begins with `intent`, so "there is no record" is true again once it is forgotten: without the ledger a
@@ -300,57 +247,55 @@ class Journal:
             # What the ledger says of it is noted again: `done` may have been written by a leader that died over it.
             was = self._records.get(transfer, {}).get(id)
             if was is None or was.kept is None or self._ledgers.get(transfer, {}).get(was.name) != was.kept:
-                return _Write(key, None, transfer, id)
-            return _Write(key, None, transfer, id, None, was.name, was.kept)
+                return Write(key, None, transfer, id)
+            return Write(key, None, transfer, id, None, was.name, was.kept)
         value = _encode(record)
         if record.kept is None or record.state == "uncertain":
-            return _Write(key, value, transfer, id, record)
+            return Write(key, value, transfer, id, record)
         entry = _encode(LedgerEntry(path=record.name, source=record.kept, delivery=id))
         ledger_key = self._keys.ledger_entry(transfer, record.name)
         if record.state != "done":
-            return _Write(key, value, transfer, id, record, ledger_key=ledger_key)
-        return _Write(key, value, transfer, id, record, record.name, record.kept, ledger_key, entry)
+            return Write(key, value, transfer, id, record, ledger_key=ledger_key)
+        return Write(key, value, transfer, id, record, record.name, record.kept, ledger_key, entry)
 
-    async def _write_all(self, writes: Sequence[_Write]) -> None:
+    async def _write_all(self, writes: Sequence[Write]) -> None:
         """Queue the writes and wait until each is settled; raise the first error."""
         for outcome in await self._write_each(writes):
             if outcome is not None:
                 raise outcome
 
-    async def _write_each(self, writes: Sequence[_Write]) -> list[MftError | None]:
+    async def _write_each(self, writes: Sequence[Write]) -> list[MftError | None]:
         """Queue the writes and wait until each is settled. Returns what became of each; None: it is written."""
         if not writes:
             return []
         if not self._is_open:
             raise LeadershipLost("this node has stopped leading")
-        commit = _Commit(len(writes))
-        for write in writes:
-            write.commit = commit
+        commit = Commit(writes)
         self._queued += len(writes)
-        self._queue.put_nowait(writes)
+        self._queue.put_nowait(commit)
         await commit.settled()
         return [write.error for write in writes]
 
-    async def _write(self, batch: list[_Write]) -> list[_Write]:
+    async def _write(self, batch: list[Write]) -> list[Write]:
         """Make one transaction of the batch. Returns the writes that are certainly not applied and may be tried again.
 
         Raises:
             LeadershipLost: the term has ended.
         """
-        for transfer in _transfers(batch):
+        for transfer in transfers_of(batch):
             if refusal := self._owners.refusal(transfer):
-                _fail([write for write in batch if write.transfer == transfer], refusal)
+                fail([write for write in batch if write.transfer == transfer], refusal)
                 batch = [write for write in batch if write.transfer != transfer]
         if not batch:
             return []
         compared = [key for write in batch for key in (write.key, write.ledger_key) if key]
-        transfers = _transfers(batch)
+        transfers = transfers_of(batch)
         conditions = [
             *self._term_holds(),
             *self._owners.conditions(transfers),
             *(mod_revision(key) == self._revisions.get(key, 0) for key in compared),
         ]
-        operations = [operation for write in batch for operation in _operations(write)]
+        operations = [operation for write in batch for operation in write.operations()]
         try:
             result = await self._kv.txn(when=conditions, then=[*operations, *self._owners.claims(transfers)])
         except Unavailable as error:
@@ -364,9 +309,9 @@ class Journal:
         parts = [batch[start : start + _READ_AGAIN_MAX] for start in range(0, len(batch), _READ_AGAIN_MAX)]
         return [again for part in parts for again in await self._read_again(part)]
 
-    async def _read_again(self, batch: list[_Write]) -> list[_Write]:
+    async def _read_again(self, batch: list[Write]) -> list[Write]:
         """Find out what became of a transaction that failed or got no answer."""
-        transfers, keys = _transfers(batch), [(write.key, write.ledger_key or write.key + "/none") for write in batch]
+        transfers, keys = transfers_of(batch), [(write.key, write.ledger_key or write.key + "/none") for write in batch]
         for wait_s in backoff(_RETRY_S_FIRST, _RETRY_S_MOST):
             try:
                 result = await self._kv.txn(
@@ -391,7 +336,7 @@ class Journal:
                 case "applied":
                     self._settled(write, kv.mod_revision if kv else result.header.revision)
                 case "untouched" if not ours[write.transfer]:
-                    _fail([write], self._owners.lose(write.transfer))
+                    fail([write], self._owners.lose(write.transfer))
                 case "untouched":
                     again.append(write)
                 case "foreign":
@@ -400,7 +345,7 @@ class Journal:
                     self._learn(write.key, kv)
                     if write.ledger_key and write.record:
                         self._learn_entry(write.ledger_key, write.transfer, write.record.name, entry)
-                    _fail([write], Conflict(f"the record {write.key} is not as this term left it"))
+                    fail([write], Conflict(f"the record {write.key} is not as this term left it"))
         return again
 
     def _learn(self, key: str, kv: KeyValue | None) -> None:
@@ -426,7 +371,7 @@ class Journal:
         else:
             self._ledgers.setdefault(transfer, {})[path] = _decode_entry(kv).source
 
-    def _became(self, write: _Write, value: bytes | None, revision: int) -> Literal["applied", "untouched", "foreign"]:
+    def _became(self, write: Write, value: bytes | None, revision: int) -> Literal["applied", "untouched", "foreign"]:
         """Conclude from what stands in etcd now whether a write was applied; pure."""
         seen = self._revisions.get(write.key, 0)
         if value == write.value and revision != seen:
@@ -435,7 +380,7 @@ class Journal:
             return "applied" if write.value is None and revision == 0 else "untouched"
         return "foreign"
 
-    def _settled(self, write: _Write, revision: int) -> None:
+    def _settled(self, write: Write, revision: int) -> None:
         if write.value is None:
             self._revisions.pop(write.key, None)
         else:
@@ -462,40 +407,3 @@ class Journal:
             create_revision(self._leader_key) == self._term.create_revision,
             value(self._keys.incarnation) == self._term.incarnation.encode(),
         ]
-
-
-def _batch(writes: list[_Write]) -> tuple[list[_Write], list[_Write]]:
-    """Divide into what can go in one transaction, no key twice, and what is left for the next."""
-    batch: list[_Write] = []
-    left: list[_Write] = []
-    taken: set[str] = set()
-    transfers: set[str] = set()
-    operations = 0
-    for write in writes:
-        keys = (write.key, write.ledger_key) if write.ledger_key else (write.key,)
-        more = operations + len(keys)
-        owners = len(transfers) + (write.transfer not in transfers)
-        if len(batch) == RECORDS_PER_TXN_MAX or more + owners > _OPERATIONS_MAX or not taken.isdisjoint(keys):
-            left.append(write)
-        else:
-            batch.append(write)
-            transfers.add(write.transfer)
-            operations = more
-        taken.update(keys)  # Also of those left: what follows under one key must not overtake.
-    return batch, left
-
-
-def _transfers(batch: list[_Write]) -> list[str]:
-    return sorted({write.transfer for write in batch})
-
-
-def _operations(write: _Write) -> list[Put | Delete]:
-    written: list[Put | Delete] = [Delete(write.key) if write.value is None else Put(write.key, write.value)]
-    if write.entry is not None:
-        written.append(Put(write.ledger_key, write.entry))
-    return written
-
-
-def _fail(writes: list[_Write], error: MftError) -> None:
-    for write in writes:
-        write.settle(error)

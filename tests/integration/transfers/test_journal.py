@@ -16,7 +16,8 @@ from mft.errors import Conflict, LeadershipLost, MftError
 from mft.etcd.beside import beside
 from mft.etcd.client import EtcdClient
 from mft.model.delivery import Kept, LedgerEntry, Record, State, Term
-from mft.transfers.journal import RECORDS_PER_TXN_MAX, Journal
+from mft.transfers.journal import Journal
+from mft.transfers.journal_writes import RECORDS_PER_TXN_MAX
 from mft.transfers.record_file import Committed, Note
 from tests.rig.etcd import PATIENT, Etcd, run_etcd
 from tests.rig.waiting import eventually
