@@ -28,7 +28,7 @@ from mft.transfers.located import LocatedRemote
 from mft.transfers.overwrite import NO_LOOK
 from mft.transfers.remotes.base import Entry, join
 from mft.transfers.remotes.bundles import WHOLE_BYTES_MAX, GivesBundles, Move, TakesBundles, Took, Whole
-from mft.transfers.taking import Taken, new_delivery
+from mft.transfers.taking import Taken, new_deliveries
 from mft.transfers.work import Item, Work
 
 FILES_MAX = 120
@@ -129,8 +129,8 @@ class Bundler:
         """Take and read them."""
         context, folder = self._context, self._context.spec.source_path
         context.permit.check()
-        now = time.time()
-        takens = [Taken.of(new_delivery(context.transfer, now), entry) for entry in entries]
+        deliveries = new_deliveries(context.transfer, time.time(), len(entries))
+        takens = [Taken.of(delivery, entry) for delivery, entry in zip(deliveries, entries, strict=True)]
         moves = [
             Move(join(folder, taken.name), join(folder, TAKEN_FOLDER, taken.delivery), taken.name) for taken in takens
         ]
