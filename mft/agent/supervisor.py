@@ -22,8 +22,13 @@ _END_S_MAX = 2.0
 _PING_S = 2.0
 _SILENCE_S_MAX = 30.0
 """A worker that says nothing for so long hangs. Far more than a busy loop ever takes: a kill costs sessions."""
-_MEMORY: Mapping[str, str] = {"MALLOC_ARENA_MAX": "2"}
-"""Pieces of content go from thread to thread; with an arena for each the C library keeps much of what they leave."""
+_MEMORY: Mapping[str, str] = {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": str(8 * 1024 * 1024),
+    "MALLOC_TRIM_THRESHOLD_": str(32 * 1024 * 1024),
+}
+"""Pieces of content go from thread to thread; with an arena for each the C library keeps much of what they leave. But
+as much as is under way is kept, or the system clears its pages anew for every piece. Source: mallopt(3)."""
 _STEADY_S = 30.0
 """A worker that lived this long did not fail at start: the next wait is the first again."""
 

@@ -195,6 +195,8 @@ class Visits:
             self._send_soon(asyncio.get_running_loop())
             self._call_s += _WEIGHT * (took_s / len(calls) - self._call_s)
         for (_, future), (result, error) in zip(calls, outcomes, strict=True):
+            # They know the visit, and would hold its outcome until garbage is looked for.
+            future.job = future.on_cancel = None
             if future.done():
                 continue
             if error is None:

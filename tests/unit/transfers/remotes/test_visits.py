@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
@@ -156,3 +158,27 @@ async def outcome(visits: Visits, calls: Sequence[Callable[[], object]]) -> obje
         return await visits.run_all(calls)
     except ValueError as error:
         return type(error)
+
+
+class Content:
+    """What a call gives."""
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_nothing_holds_an_outcome(visits: Visits, together: bool) -> None:
+    """Goal: content is let go with its last user. Method: look without the garbage collector's help."""
+    may_end = threading.Event()
+
+    def give() -> Content:
+        assert may_end.wait(20)
+        return Content()
+
+    gc.disable()
+    try:
+        asyncio.get_running_loop().call_later(0.05, may_end.set)
+        content = (await visits.run_all([give]))[0] if together else await visits.begin(give)
+        kept = weakref.ref(content)
+        del content
+        await eventually(lambda: kept() is None, 10, what="it is let go")
+    finally:
+        gc.enable()
