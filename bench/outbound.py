@@ -144,7 +144,6 @@ async def large_file(product: Product, size_bytes: int, rounds: int) -> tuple[Fi
         prepared = product.folder_for(f"large-{number}")
         link_files(original.parent, prepared)
         await up.take("ours", product.send(prepared, 1))
-        await product.calm()
         (product.inbox / "large.bin").rename(there / "large.bin")
         await down.take("ours down", product.fetch(there / "large.bin"))
         product.clear()

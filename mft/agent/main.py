@@ -24,7 +24,8 @@ from mft.errors import Denied, Invalid
 from mft.process import collect_rarely, die_with_parent
 
 _NICE = -5
-"""The agent's priority, where permitted: its loop must be free to renew the lease however busy the workers are."""
+"""The agent's priority, where permitted: its loop must be free to renew the lease however busy the workers are, which
+keep the guardian's."""
 
 
 def main() -> None:
@@ -34,7 +35,7 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # A mask is inherited, whoever started the program.
     log.setup(options.log_format, options.log_level, node=options.name, process="agent", pid=os.getpid())
     try:
-        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+        os.nice(_NICE)
     except OSError:
         pass
     try:

@@ -119,7 +119,8 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         descriptors_ours, descriptors_theirs = socket.socketpair()
         arguments = (self._kind, self._name, str(theirs.fileno()), str(descriptors_theirs.fileno()))
-        command = python_command("mft.worker.main", *arguments, self._log_options, str(os.getpid()))
+        nice = os.getpriority(os.PRIO_PROCESS, os.getppid())  # The guardian's: this process has a better one.
+        command = python_command("mft.worker.main", *arguments, self._log_options, str(nice), str(os.getpid()))
         process = await asyncio.create_subprocess_exec(
             *command,
             pass_fds=(theirs.fileno(), descriptors_theirs.fileno()),

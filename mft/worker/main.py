@@ -1,6 +1,7 @@
-"""A worker's entry point: `python -m mft.worker.main KIND NODE CHANNEL DESCRIPTORS`, spawned by the agent alone.
+"""A worker's entry point: `python -m mft.worker.main KIND NODE CHANNEL DESCRIPTORS LOG NICE AGENT`.
 
-CHANNEL and DESCRIPTORS are the numbers of two inherited sockets: frames, and listening sockets on their way here.
+The agent runs it. CHANNEL and DESCRIPTORS are the numbers of two inherited sockets: frames, and listening sockets on
+their way here. NICE is the priority that the program was started with; the agent has given itself a better one.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ Kind = Literal["inbound", "outbound"]
 
 def main() -> None:
     """Run one worker until its agent is gone or drains it."""
-    kind, node, channel_fd, descriptors_fd, log_options, parent = sys.argv[1:]
+    kind, node, channel_fd, descriptors_fd, log_options, nice, parent = sys.argv[1:]
     die_with_parent(int(parent))
+    os.setpriority(os.PRIO_PROCESS, 0, int(nice))
     format, _, level = log_options.partition(":")
     log.setup(format, level, node=node, process=f"{kind}-worker", pid=os.getpid())
     # The terminal's Ctrl-C goes to the whole group; only the guardian acts on it.

@@ -98,6 +98,23 @@ async def test_the_guardian_dies(cluster: Cluster, eye: Eye) -> None:
     assert await eye.leader() == leader or were_starved(cluster, said)
 
 
+async def test_the_agent_comes_before_its_workers(cluster: Cluster) -> None:
+    """Goal: the lease is renewed however busy the workers are. Method: the processes' priorities, where one may."""
+    node = cluster.nodes["a"]
+    guardian = _priority(node.pid)
+
+    def is_so() -> bool:  # Not from the first moment of a process that was just started again.
+        agent, workers = node.agent(), [*node.workers("outbound"), *node.workers("inbound")]
+        comes_first = agent and (_priority(agent) < guardian or os.geteuid() != 0)
+        return bool(comes_first) and len(workers) == 2 and all(_priority(worker) == guardian for worker in workers)
+
+    await eventually(is_so, 40, what="an agent that comes before its workers")
+
+
+def _priority(pid: int) -> int:
+    return os.getpriority(os.PRIO_PROCESS, pid)
+
+
 async def test_the_whole_node_dies(cluster: Cluster, eye: Eye, consumer: Consumer) -> None:
     """Goal: the other node goes on within the time to live and a second. Method: SIGKILL all of the leader."""
     leader = await eye.leader()

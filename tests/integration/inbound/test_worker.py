@@ -73,6 +73,7 @@ async def spawned(inbound: Inbound) -> AsyncIterator[Agent]:
         str(theirs.fileno()),
         str(their_fds.fileno()),
         "human:WARNING",
+        "0",
         str(os.getpid()),
         pass_fds=(theirs.fileno(), their_fds.fileno()),
     )
