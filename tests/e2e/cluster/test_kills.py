@@ -101,18 +101,22 @@ async def test_the_guardian_dies(cluster: Cluster, eye: Eye) -> None:
 async def test_the_agent_comes_before_its_workers(cluster: Cluster) -> None:
     """Goal: the lease is renewed however busy the workers are. Method: the processes' priorities, where one may."""
     node = cluster.nodes["a"]
-    guardian = _priority(node.pid)
+    guardian = os.getpriority(os.PRIO_PROCESS, node.pid)
 
     def is_so() -> bool:  # Not from the first moment of a process that was just started again.
         agent, workers = node.agent(), [*node.workers("outbound"), *node.workers("inbound")]
-        comes_first = agent and (_priority(agent) < guardian or os.geteuid() != 0)
-        return bool(comes_first) and len(workers) == 2 and all(_priority(worker) == guardian for worker in workers)
+        priority = _priority(agent) if agent else None
+        comes_first = priority is not None and (priority < guardian or os.geteuid() != 0)
+        return comes_first and len(workers) == 2 and all(_priority(worker) == guardian for worker in workers)
 
     await eventually(is_so, 40, what="an agent that comes before its workers")
 
 
-def _priority(pid: int) -> int:
-    return os.getpriority(os.PRIO_PROCESS, pid)
+def _priority(pid: int) -> int | None:
+    try:
+        return os.getpriority(os.PRIO_PROCESS, pid)
+    except ProcessLookupError:  # It was killed by the test before.
+        return None
 
 
 async def test_the_whole_node_dies(cluster: Cluster, eye: Eye, consumer: Consumer) -> None:
