@@ -47,7 +47,10 @@ _KNOWN = (
     *("_rekey_bytes_sent", "_rekey_seconds", "_rekey_time", "_reset_keepalive_timer", "_send", "_send_disconnect"),
     *("_send_encryption", "_send_seq", "_transport", "internal_error"),
 )
-_KNOWN_OF_CHANNEL = ("_send_buf", "_send_chan", "_send_pktsize", "_send_state", "_send_window")
+_KNOWN_OF_CHANNEL = (
+    *("_send_buf", "_send_chan", "_send_pktsize", "_send_state", "_send_window"),
+    *("_encoding", "_init_recv_window", "_recv_paused", "_recv_state", "_recv_window", "_session"),
+)
 _KNOWN_OF_CIPHER = ("_iv", "_key", "_update_iv")
 """Names of the library's that are used here: without one of them nothing is hastened."""
 
@@ -86,6 +89,7 @@ class DataPackets:
         self._life_noted_at = 0.0
         self._random = b""
         self._out: memoryview | None = None
+        self._kinds: dict[type, bool] = {}
         self.received_bytes = 0
         """Of packets of content that were taken here."""
 
@@ -101,6 +105,13 @@ class DataPackets:
         waiting = self._waiting.setdefault(channel, deque())
         waiting.extend(memoryview(part) for part in parts if part)
         self._send_waiting(channel, waiting)
+
+    def knows(self, channel: Any) -> bool:
+        """Say whether channels of its kind are as they are known here."""
+        kind = type(channel)
+        if (known := self._kinds.get(kind)) is None:
+            known = self._kinds[kind] = all(hasattr(channel, name) for name in _KNOWN_OF_CHANNEL)
+        return known
 
     def _send_waiting(self, channel: Any, waiting: deque[memoryview]) -> None:
         """Send as much as the partner takes now; while keys are exchanged, have the library do it."""
@@ -267,8 +278,9 @@ class DataPackets:
         connection._recv_seq = (number + 1) & 0xFFFFFFFF
         try:
             # As a view: the library would copy it twice more.
-            content = memoryview(plain)[6 : -plain[0]]
-            channel.process_packet(kind, number, SSHPacket(cast(bytes, content)))
+            view = memoryview(plain)[6 : -plain[0]]
+            if kind == _WINDOW_ADJUST or not self.knows(channel) or not _give(channel, view):
+                channel.process_packet(kind, number, SSHPacket(cast(bytes, view)))
         except (asyncssh.DisconnectError, PacketDecodeError) as error:
             wrong = error if isinstance(error, asyncssh.DisconnectError) else asyncssh.ProtocolError(str(error))
             connection._send_disconnect(wrong.code, wrong.reason, wrong.lang)
@@ -276,6 +288,26 @@ class DataPackets:
         except Exception:
             connection.internal_error()  # As the library does with what it did not expect.
         return kind
+
+
+def _give(channel: Any, view: memoryview) -> bool:
+    """Give content, with its length before it, to the channel's session, if that is all there is to do with it."""
+    size_bytes = len(view) - 4
+    left_bytes = channel._recv_window - size_bytes
+    if (
+        int.from_bytes(view[:4], "big") != size_bytes
+        or left_bytes < channel._init_recv_window / 2  # The partner is due to hear that it may send more.
+        or channel._recv_state != "open"
+        or channel._send_state != "open"
+        or channel._recv_paused
+        or channel._encoding
+        or channel._session is None
+        or not size_bytes
+    ):
+        return False
+    channel._recv_window = left_bytes
+    channel._session.data_received(view[4:], None)
+    return True
 
 
 def _cut(waiting: deque[memoryview], size_bytes: int) -> tuple[list[memoryview], int]:
@@ -301,7 +333,7 @@ def forget(channel: asyncssh.SSHClientChannel[bytes]) -> None:
 def write(channel: asyncssh.SSHClientChannel[bytes], parts: Sequence[Content]) -> None:
     """Send content on a channel of a connection, whether that was hastened or not. Raises OSError if it is closed."""
     packets = getattr(getattr(channel, "_conn", None), "packets", None)
-    if packets is None or not all(hasattr(channel, name) for name in _KNOWN_OF_CHANNEL):
+    if packets is None or not packets.knows(channel):
         channel.write(b"".join(parts))
     else:
         packets.write(channel, parts)
