@@ -279,7 +279,8 @@ class DataPackets:
         try:
             # As a view: the library would copy it twice more.
             view = memoryview(plain)[6 : -plain[0]]
-            if kind == _WINDOW_ADJUST or not self.knows(channel) or not _give(channel, view):
+            take = _take_room if kind == _WINDOW_ADJUST else _give
+            if not self.knows(channel) or not take(channel, view):
                 channel.process_packet(kind, number, SSHPacket(cast(bytes, view)))
         except (asyncssh.DisconnectError, PacketDecodeError) as error:
             wrong = error if isinstance(error, asyncssh.DisconnectError) else asyncssh.ProtocolError(str(error))
@@ -288,6 +289,14 @@ class DataPackets:
         except Exception:
             connection.internal_error()  # As the library does with what it did not expect.
         return kind
+
+
+def _take_room(channel: Any, view: memoryview) -> bool:
+    """Note that the partner takes more on this channel, if the library has nothing that waits for that."""
+    if len(view) != 4 or channel._send_buf or channel._recv_state != "open":
+        return False
+    channel._send_window += int.from_bytes(view, "big")
+    return True
 
 
 def _give(channel: Any, view: memoryview) -> bool:
