@@ -22,18 +22,19 @@ def die_with_parent(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-_NEW_OBJECTS, _COLLECTIONS = 50_000, 20
-"""New objects before the youngest are looked through, and how often that is done before older ones are too."""
+_COLLECTED_AT = (20_000, 5, 2)
+"""New objects before the youngest are looked through; how often that is done before the next older ones are looked
+through with them, and that before all are: so garbage comes to some 200,000 objects at most."""
 
 
 def collect_rarely() -> None:
     """Have this process look for garbage less often; call it when it has loaded what it needs.
 
-    What it has loaded stays and is not looked through again. By itself Python looks after every 700 new objects: of
-    small files, that was a fifth of a worker's time. Cycles, all that is found so, are few here.
+    What it has loaded stays and is not looked through again, so that the rest is quickly seen. By itself Python looks
+    after every 700 new objects: of small files, that was a fifth of a worker's time. Source: the module gc.
     """
     gc.freeze()
-    gc.set_threshold(_NEW_OBJECTS, _COLLECTIONS, _COLLECTIONS)
+    gc.set_threshold(*_COLLECTED_AT)
 
 
 def python_command(module: str, *arguments: str) -> list[str]:
