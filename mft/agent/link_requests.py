@@ -23,11 +23,11 @@ class Steerable(Protocol):
         """Make a pass now."""
         ...
 
-    def cancel(self, transfer: str) -> None:
+    def cancel(self, transfer: str, by: str) -> None:
         """End the pass under way."""
         ...
 
-    async def resend(self, transfer: str, delivery: str) -> None:
+    async def resend(self, transfer: str, delivery: str, by: str) -> None:
         """Send a held delivery again."""
         ...
 
@@ -62,10 +62,11 @@ class LinkRequests:
                 run = request.run_transfer
                 self._leader(run.transfer).run_now(run.transfer, run.reason)
             case "cancel_transfer":
-                self._leader(request.cancel_transfer.transfer).cancel(request.cancel_transfer.transfer)
+                cancel = request.cancel_transfer
+                self._leader(cancel.transfer).cancel(cancel.transfer, cancel.by)
             case "resend_delivery":
                 resend = request.resend_delivery
-                await self._leader(resend.transfer).resend(resend.transfer, resend.delivery)
+                await self._leader(resend.transfer).resend(resend.transfer, resend.delivery, resend.by)
             case _:
                 raise Invalid("this instance runs an older program and does not know what is asked for")
         return pb.Answer()

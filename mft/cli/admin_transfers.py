@@ -167,6 +167,7 @@ def transfers_resume(
 @transfers_app.command("cancel")
 def transfers_cancel(
     id: Id,
+    by: By = "",
     server: Address = ADDRESS,
     token_file: TokenFile = None,
     tls_ca: TlsCa = None,
@@ -176,7 +177,7 @@ def transfers_cancel(
     from mft.pb.admin.v1 import admin_pb2 as pb
 
     with connect_to(server, token_file, tls_ca) as client:
-        request = pb.CancelTransferRequest(transfer=id)
+        request = pb.CancelTransferRequest(transfer=id, by=by or author())
         _steered(client.call(client.transfers.CancelTransfer, request), output)
 
 
@@ -252,6 +253,7 @@ def deliveries(
 def resend(
     transfer: Annotated[str, typer.Argument(metavar="TRANSFER", help="The transfer's id.")],
     delivery: Annotated[str, typer.Argument(metavar="DELIVERY", help="As `transfers show` names it.")],
+    by: By = "",
     server: Address = ADDRESS,
     token_file: TokenFile = None,
     tls_ca: TlsCa = None,
@@ -264,7 +266,7 @@ def resend(
     from mft.pb.admin.v1 import admin_pb2 as pb
 
     with connect_to(server, token_file, tls_ca) as client:
-        request = pb.ResendDeliveryRequest(transfer=transfer, delivery=delivery)
+        request = pb.ResendDeliveryRequest(transfer=transfer, delivery=delivery, by=by or author())
         _steered(client.call(client.transfers.ResendDelivery, request), output)
 
 

@@ -16,7 +16,7 @@
     journal/<transfer>/<delivery>       deliveries on their way
     owners/<transfer>                   leader group whose records these are
     ledger/<transfer>/<hash of path>    files already delivered from flows that keep their source
-    steer/<transfer>                    paused by an operator: by whom, since when, why
+    steer/<transfer>                    paused or resumed by an operator: by whom, since when, why
     schedule/<transfer>                 the last slot of its cron that was started, and what came in this period
     join/<node>/request, …/answer       how a node gets the cluster's keys
     bans/<address> °  limits/<account>/<node> °

@@ -1,6 +1,6 @@
 """What operators ask of a transfer for longer than one leadership lasts: to pause. A key that no lease ends.
 
-steer/<transfer>    {"paused": true, "by": …, "at": …, "reason": …}; no key: not paused
+steer/<transfer>    {"paused": true, "by": …, "at": …, "reason": …}; no key or `false`: not paused
 
 Written by a controller, followed by the leader of the transfer's group. That a pause is in etcd, and not in a message
 to the leader, is what makes it hold through a failover and a restart of everything.
@@ -44,26 +44,30 @@ async def pause(kv: Kv, keys: Keys, transfer: str, by: str, reason: str = "") ->
     await kv.put(keys.steer(transfer), _encode(steer), idempotent=True)
 
 
-async def resume(kv: Kv, keys: Keys, transfer: str) -> bool:
+async def resume(kv: Kv, keys: Keys, transfer: str, by: str) -> bool:
     """Have the transfer go on; it looks at once. Returns whether it was paused. Raises as `pause` does."""
-    return (await kv.delete(keys.steer(transfer), idempotent=True)).total > 0
+    if transfer not in await read_pauses(kv, keys):
+        return False
+    # Not removed: its leader is to learn by whom.
+    await kv.put(keys.steer(transfer), _encode(Steer(paused=False, by=by, at=time.time())), idempotent=True)
+    return True
 
 
 async def read_pauses(kv: Kv, keys: Keys) -> Mapping[str, Steer]:
     """List the transfers that are paused. Raises `Unavailable` if etcd cannot be reached."""
     listing = await kv.get_prefix(keys.steers)
-    return decode_pauses(keys, {kv.key: kv.value for kv in listing.kvs})
+    steers = decode_steers(keys, {kv.key: kv.value for kv in listing.kvs})
+    return {transfer: steer for transfer, steer in steers.items() if steer.paused}
 
 
-def decode_pauses(keys: Keys, values: Mapping[str, bytes]) -> Mapping[str, Steer]:
-    """Give transfer → its pause, from what stands under `steer/`."""
-    pauses = {}
+def decode_steers(keys: Keys, values: Mapping[str, bytes]) -> Mapping[str, Steer]:
+    """Give transfer → what was asked of it last, from what stands under `steer/`."""
+    steers = {}
     for key, value in values.items():
         try:
             steer = _decode(value)
         except msgspec.DecodeError:
             # Of a newer program, or written by hand: whoever put something there did not want the transfer to run.
             steer = Steer(reason="what etcd holds under this transfer's `steer/` cannot be read")
-        if steer.paused:
-            pauses[key.removeprefix(keys.steers)] = steer
-    return pauses
+        steers[key.removeprefix(keys.steers)] = steer
+    return steers

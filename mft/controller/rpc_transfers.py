@@ -49,19 +49,19 @@ class TransferService(pb_grpc.TransferServiceServicer):
     async def ResumeTransfer(self, request: pb.ResumeTransferRequest, context: Any) -> pb.SteerResponse:  # noqa: N802
         """Go on."""
         async with Answering(context):
-            steered = await self._transfers.resume(request.transfer)
+            steered = await self._transfers.resume(request.transfer, request.by or _BY)
         return _steered(steered)
 
     async def CancelTransfer(self, request: pb.CancelTransferRequest, context: Any) -> pb.SteerResponse:  # noqa: N802
         """End the pass under way."""
         async with Answering(context):
-            steered = await self._transfers.cancel(request.transfer)
+            steered = await self._transfers.cancel(request.transfer, request.by or _BY)
         return _steered(steered)
 
     async def ResendDelivery(self, request: pb.ResendDeliveryRequest, context: Any) -> pb.SteerResponse:  # noqa: N802
         """Send a held delivery again."""
         async with Answering(context):
-            steered = await self._transfers.resend(request.transfer, request.delivery)
+            steered = await self._transfers.resend(request.transfer, request.delivery, request.by or _BY)
         return _steered(steered)
 
     async def WatchTransfers(  # noqa: N802

@@ -131,9 +131,9 @@ class Transfers:
         leader = await self._ask(transfer, link.Request(run_transfer=link.RunTransfer(transfer=transfer, reason=by)))
         return Steered(f"transfer {transfer} looks for files now, on {leader}", leader)
 
-    async def cancel(self, transfer: str) -> Steered:
+    async def cancel(self, transfer: str, by: str) -> Steered:
         """End the pass under way. Raises as `run` does."""
-        leader = await self._ask(transfer, link.Request(cancel_transfer=link.CancelTransfer(transfer=transfer)))
+        leader = await self._ask(transfer, link.Request(cancel_transfer=link.CancelTransfer(transfer=transfer, by=by)))
         return Steered(
             f"the run of transfer {transfer} on {leader} is cancelled; what it left open is finished by the next one",
             leader,
@@ -145,14 +145,14 @@ class Transfers:
         await steering.pause(self._etcd.kv, self._keys, transfer, by, reason)
         return Steered(f"transfer {transfer} is paused; files on their way are finished")
 
-    async def resume(self, transfer: str) -> Steered:
+    async def resume(self, transfer: str, by: str) -> Steered:
         """Let it go on. Raises `Unavailable`."""
-        if not await steering.resume(self._etcd.kv, self._keys, transfer):
+        if not await steering.resume(self._etcd.kv, self._keys, transfer, by):
             _known(await self._config(), transfer)
             return Steered(f"transfer {transfer} was not paused")
         return Steered(f"transfer {transfer} goes on")
 
-    async def resend(self, transfer: str, delivery: str) -> Steered:
+    async def resend(self, transfer: str, delivery: str, by: str) -> Steered:
         """Have a held delivery sent again.
 
         Raises:
@@ -160,7 +160,7 @@ class Transfers:
             Conflict: it is not held.
             Unavailable: nobody leads the transfer, or the leader cannot be asked.
         """
-        request = link.Request(resend_delivery=link.ResendDelivery(transfer=transfer, delivery=delivery))
+        request = link.Request(resend_delivery=link.ResendDelivery(transfer=transfer, delivery=delivery, by=by))
         try:
             leader = await self._ask(transfer, request)
         except NotFound:

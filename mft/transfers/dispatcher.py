@@ -11,7 +11,7 @@ import structlog
 
 from mft.aio import Latest, backoff, boottime, cancel_and_wait, cancellations, first_error, give_way, is_only
 from mft.cluster.keys import Keys
-from mft.cluster.steering import Steer, decode_pauses
+from mft.cluster.steering import Steer, decode_steers
 from mft.errors import Conflict, MftError, NotFound, Unavailable
 from mft.etcd.client import EtcdClient
 from mft.etcd.election import Election, Leadership
@@ -85,16 +85,16 @@ class Dispatcher:
         """
         self._of(transfer).ask(reason)
 
-    def cancel(self, transfer: str) -> None:
+    def cancel(self, transfer: str, by: str = "") -> None:
         """End the pass under way; what it had begun is finished by the next one.
 
         Raises:
             NotFound: the group has no such transfer.
             Conflict: this instance does not lead the group, or no pass is under way.
         """
-        self._of(transfer).cancel()
+        self._of(transfer).cancel(by)
 
-    async def resend(self, transfer: str, delivery: str) -> None:
+    async def resend(self, transfer: str, delivery: str, by: str = "") -> None:
         """Have a delivery that is uncertain or in quarantine sent again, by the next pass.
 
         Raises:
@@ -102,7 +102,7 @@ class Dispatcher:
             Conflict: this instance does not lead the group, or the delivery is in no such state.
             Unavailable: etcd cannot be reached.
         """
-        await self._of(transfer).resend(delivery)
+        await self._of(transfer).resend(delivery, by)
 
     def status(self) -> Mapping[str, TransferStatus]:
         """Say of each transfer of the group how it is; nothing, while this instance does not lead."""
@@ -243,20 +243,20 @@ class Dispatcher:
         """Begin the passes of these transfers, some at a time: ten thousand at once would hold up the lease."""
         for some in (new[at : at + _BEGUN_AT_ONCE] for at in range(0, len(new), _BEGUN_AT_ONCE)):
             # As they are at this moment: later ones are told to those that have begun.
-            pauses = self._pauses(watch.view) if watch.view is not None else {}
+            steers = self._steers(watch.view) if watch.view is not None else {}
             for id in some:
-                passes = self._passes[id] = Passes(id, lead, pauses.get(id))
+                passes = self._passes[id] = Passes(id, lead, steers.get(id))
                 running[id] = tasks.create_task(passes.run(), name=f"transfer:{id}")
             await asyncio.sleep(0)
 
     async def _follow_pauses(self, watch: Watch) -> None:
         async for view in watch.follow():
-            pauses = self._pauses(view)
+            steers = self._steers(view)
             for id, passes in self._passes.items():
-                passes.pause(pauses.get(id))
+                passes.steer(steers.get(id))
 
-    def _pauses(self, view: View) -> Mapping[str, Steer]:
-        return decode_pauses(self._keys, {key: kv.value for key, kv in view.items.items()})
+    def _steers(self, view: View) -> Mapping[str, Steer]:
+        return decode_steers(self._keys, {key: kv.value for key, kv in view.items.items()})
 
     async def _remind(self, lead: Lead) -> None:
         while True:

@@ -51,13 +51,13 @@ _COUNT_S = 10.0
 class Passes:
     """Makes the passes of one transfer until its config is gone or the leadership ends."""
 
-    def __init__(self, id: str, lead: Lead, pause: Steer | None) -> None:
+    def __init__(self, id: str, lead: Lead, steer: Steer | None) -> None:
         self._id = id
         self._lead = lead
-        self._pause = pause
+        self._pause = _pause_of(steer)
         self._spec: TransferSpec | None = None
         self._times: Timetable | None = None
-        self._wishes = Wishes(paused=pause is not None)
+        self._wishes = Wishes(paused=self._pause is not None)
         self._slot = SlotState()
         self._next_slot: float | None = None
         self._changed = True
@@ -84,9 +84,10 @@ class Passes:
         self._changed = True
         self._stirred.set()
 
-    def pause(self, pause: Steer | None) -> None:
+    def steer(self, steer: Steer | None) -> None:
         """Begin nothing more, or go on at once. A pass under way finishes the files that it has begun."""
-        before, self._pause = self._pause, pause
+        before, pause = self._pause, _pause_of(steer)
+        self._pause = pause
         if (before is None) is (pause is None):
             return
         if pause is not None:
@@ -95,7 +96,9 @@ class Passes:
             self._lead.emit(catalogue.TRANSFER_PAUSED, {"transfer": self._id, "by": pause.by, "reason": pause.reason})
         elif before is not None:
             self._wishes = look_soon(replace(self._wishes, paused=False, retry_at=0.0), boottime())
-            self._lead.emit(catalogue.TRANSFER_RESUMED, {"transfer": self._id, "by": "an operator"})
+            self._lead.emit(
+                catalogue.TRANSFER_RESUMED, {"transfer": self._id, "by": (steer.by if steer else "") or "an operator"}
+            )
         self._stirred.set()
 
     def ask(self, reason: str) -> None:
@@ -106,12 +109,12 @@ class Passes:
         self._lead.emit(catalogue.RUN_REQUESTED, {"transfer": self._id, "by": reason or "an operator"})
         self._stirred.set()
 
-    def cancel(self) -> None:
+    def cancel(self, by: str = "") -> None:
         """End the pass under way. Raises `Conflict` if there is none."""
         if self._work is None or self._work.done():
             raise Conflict(f"transfer {self._id} makes no pass now")
         self._work.cancel()
-        self._lead.emit(catalogue.TRANSFER_CANCELLED, {"transfer": self._id, "by": "an operator"})
+        self._lead.emit(catalogue.TRANSFER_CANCELLED, {"transfer": self._id, "by": by or "an operator"})
 
     def look(self) -> None:
         """Look soon: something may have come."""
@@ -123,7 +126,7 @@ class Passes:
         self._wishes = replace(self._wishes, retry_at=0.0, broken=False)
         self._stirred.set()
 
-    async def resend(self, delivery: str) -> None:
+    async def resend(self, delivery: str, by: str = "") -> None:
         """Have the next pass send the file of a delivery that is held."""
         record = self._lead.journal.open_records(self._id).get(delivery)
         if record is None:
@@ -139,7 +142,7 @@ class Passes:
             await self._commit({delivery: replace(record, state="taken", reason="")}, ())
         else:
             await self._commit({}, (delivery,))
-        fields = {"transfer": self._id, "delivery": delivery, "path": record.name, "by": "an operator"}
+        fields = {"transfer": self._id, "delivery": delivery, "path": record.name, "by": by or "an operator"}
         self._lead.emit(catalogue.RESEND_REQUESTED, fields)
         self._wishes = look_soon(self._wishes, boottime())
         self._stirred.set()
@@ -479,3 +482,7 @@ class Passes:
 def told(at: float | None, zone: ZoneInfo) -> str:
     """Write a time for people, as the schedule's own clocks show it."""
     return "never" if at is None else datetime.fromtimestamp(at, zone).isoformat(timespec="seconds")
+
+
+def _pause_of(steer: Steer | None) -> Steer | None:
+    return steer if steer is not None and steer.paused else None

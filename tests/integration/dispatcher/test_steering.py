@@ -44,10 +44,12 @@ async def test_a_pause_outlives_its_leader(field: Field) -> None:
         assert two.status().state == "paused"
         assert field.made("t") == 1
         assert set(await read_pauses(field.client.kv, field.keys)) == {"t"}
-        assert await resume(field.client.kv, field.keys, "t")
+        assert await resume(field.client.kv, field.keys, "t", "bob")
         await eventually(lambda: field.made("t") == 2)
+        assert not await resume(field.client.kv, field.keys, "t", "carol")
+        assert not await read_pauses(field.client.kv, field.keys)
     assert [fields["by"] for fields in field.told(catalogue.TRANSFER_PAUSED)] == ["alice"]
-    assert len(field.told(catalogue.TRANSFER_RESUMED)) == 1
+    assert [fields["by"] for fields in field.told(catalogue.TRANSFER_RESUMED)] == ["bob"]
 
 
 async def test_run_now_and_cancel(field: Field) -> None:
@@ -70,7 +72,7 @@ async def test_run_now_and_cancel(field: Field) -> None:
         field.work = held
         node.dispatcher.run_now("t", "bob, at noon")
         await eventually(lambda: field.made() == 2)
-        node.dispatcher.cancel("t")
+        node.dispatcher.cancel("t", "carol")
         await eventually(lambda: field.passes[-1].ended and node.status().state == "idle")
         hold.set()
         node.dispatcher.run_now("t")
@@ -80,7 +82,7 @@ async def test_run_now_and_cancel(field: Field) -> None:
     assert status.next_pass_at is not None
     assert 3500 < status.next_pass_at - status.last_pass_at < 3700
     assert [fields["by"] for fields in field.told(catalogue.RUN_REQUESTED)] == ["bob, at noon", "an operator"]
-    assert len(field.told(catalogue.TRANSFER_CANCELLED)) == 1
+    assert [fields["by"] for fields in field.told(catalogue.TRANSFER_CANCELLED)] == ["carol"]
 
 
 async def test_what_is_asked_for_during_a_pass_makes_another(field: Field) -> None:
@@ -115,7 +117,7 @@ async def test_resend(field: Field) -> None:
         assert (status.held, status.quarantined, status.open) == (1, 1, 1)
         before = field.made()
         for delivery in ("d1", "d2"):
-            await node.dispatcher.resend("t", delivery)
+            await node.dispatcher.resend("t", delivery, "dave")
         with pytest.raises(Conflict, match="on its way"):
             await node.dispatcher.resend("t", "d3")
         with pytest.raises(NotFound):
@@ -125,7 +127,8 @@ async def test_resend(field: Field) -> None:
         assert node.dispatcher.records("t") == records
         assert field.passes[-1].records == records
     assert (await field.client.kv.count_prefix(field.keys.journal("t"))) == 2
-    assert [fields["delivery"] for fields in field.told(catalogue.RESEND_REQUESTED)] == ["d1", "d2"]
+    told = [(fields["delivery"], fields["by"]) for fields in field.told(catalogue.RESEND_REQUESTED)]
+    assert told == [("d1", "dave"), ("d2", "dave")]
 
 
 async def test_what_is_sent_again_already_is_not_forgotten(field: Field) -> None:
