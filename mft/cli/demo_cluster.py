@@ -55,6 +55,7 @@ username = "{partner_user}"
 host_keys = ["{partner_host_key}"]
 private_key = '''
 {partner_key}'''
+parallel_files_max = 4  # So few that there is time to watch, and to kill the leader at work.
 
 [transfers.{transfer}]
 name = "Orders to the partner"
