@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -74,6 +75,14 @@ def open_descriptors() -> set[str]:
         except FileNotFoundError:
             continue  # That of the listing itself.
     return found
+
+
+class Anybody(asyncssh.SSHServer):
+    """A server that lets everybody in."""
+
+    def begin_auth(self, username: str) -> bool:
+        """Ask for nothing."""
+        return False
 
 
 @pytest.fixture(scope="package")

@@ -16,7 +16,7 @@ from mft.errors import Denied, Exhausted, Invalid, Unavailable
 from mft.model.locations import LocalLocationSpec, SftpLocationSpec
 from mft.transfers.remotes.local import LocalRemote
 from mft.transfers.remotes.sftp import SftpRemote
-from tests.integration.remotes.conftest import pieces, place_at
+from tests.integration.remotes.conftest import Anybody, pieces, place_at
 from tests.integration.transfers.conftest import sftp_location
 from tests.rig.sshd import Sshd, make_key
 from tests.rig.waiting import free_port
@@ -72,14 +72,6 @@ async def test_a_killed_server_is_an_outage(sshd: Sshd, tmp_path: Path) -> None:
                 await way(place.remote, str(tmp_path))
     with pytest.raises(Unavailable):
         await SftpRemote.open(sftp_location(sshd))
-
-
-class Anybody(asyncssh.SSHServer):
-    """A server that lets everybody in."""
-
-    def begin_auth(self, username: str) -> bool:
-        """Ask for nothing."""
-        return False
 
 
 async def test_a_channel_that_is_late_harms_no_file(tmp_path: Path, shared_sshd: Sshd) -> None:

@@ -18,7 +18,7 @@ from mft.transfers.remotes.sftp import SftpRemote
 from mft.transfers.remotes.sftp_exchange import Lost
 from mft.transfers.remotes.sftp_wire import Kind
 from mft.transfers.remotes.ssh_packets import DataPackets
-from tests.integration.remotes.conftest import Place, pieces, place_at
+from tests.integration.remotes.conftest import Anybody, Place, pieces, place_at
 from tests.integration.transfers.conftest import sftp_location
 from tests.rig.sshd import Sshd
 from tests.rig.waiting import eventually
@@ -73,14 +73,6 @@ async def test_each_cipher_and_keys_that_change(tmp_path: Path, cipher: str) -> 
             for name, content in small.items():
                 assert (place.folder / name).read_bytes() == content
                 (place.folder / name).unlink()
-
-
-class Anybody(asyncssh.SSHServer):
-    """A server that lets everybody in."""
-
-    def begin_auth(self, username: str) -> bool:
-        """Ask for nothing."""
-        return False
 
 
 @pytest.mark.parametrize(("window", "packet"), [(32 * 1024, 32 * 1024), (64 * 1024, 4 * 1024), (100_003, 1_009)])
