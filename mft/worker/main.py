@@ -17,7 +17,7 @@ import structlog
 import uvloop
 
 from mft import log
-from mft.process import collect_rarely, die_with_parent
+from mft.process import collect_rarely, die_with_parent, wait_for_turn
 from mft.worker.frames import FRAME_READ_BYTES, Channel, Order
 
 Kind = Literal["inbound", "outbound"]
@@ -50,6 +50,7 @@ async def _serve(kind: Kind, channel_fd: int, descriptors_fd: int) -> None:
         else:
             from mft.worker.outbound import OutboundWorker
 
+            wait_for_turn()
             collect_rarely()
             await OutboundWorker(channel).serve()
     finally:

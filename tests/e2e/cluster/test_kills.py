@@ -112,6 +112,28 @@ async def test_the_agent_comes_before_its_workers(cluster: Cluster) -> None:
     await eventually(is_so, 40, what="an agent that comes before its workers")
 
 
+async def test_outbound_workers_interrupt_nobody(cluster: Cluster) -> None:
+    """Goal: who sends does not hold up who answers users. Method: how the processes' threads are scheduled."""
+    node = cluster.nodes["a"]
+
+    def is_so() -> bool:
+        outbound, inbound = node.workers("outbound"), node.workers("inbound")
+        if not outbound or not inbound:
+            return False
+        kinds = [_scheduling(pid) for pid in (*outbound, *inbound)]
+        return kinds == [{os.SCHED_BATCH}, {os.SCHED_OTHER}]
+
+    await eventually(is_so, 40, what="an outbound worker that waits for its turn")
+
+
+def _scheduling(pid: int) -> set[int]:
+    """Give the kinds of scheduling of a process's threads; none if it is gone."""
+    try:
+        return {os.sched_getscheduler(int(thread)) for thread in os.listdir(f"/proc/{pid}/task")}
+    except (FileNotFoundError, ProcessLookupError):
+        return set()
+
+
 def _priority(pid: int) -> int | None:
     try:
         return os.getpriority(os.PRIO_PROCESS, pid)
