@@ -8,21 +8,17 @@ its hash before `intent`.
 
 from __future__ import annotations
 
-import hashlib
-from collections import deque
 from collections.abc import AsyncIterator
-from typing import Any
 
 from mft.errors import MftError, Unavailable
 from mft.transfers.context import RunContext
-from mft.transfers.memory import Mark, Partial
+from mft.transfers.hashing import Hashing
+from mft.transfers.memory import Partial
 from mft.transfers.remotes.base import Content, Entry
 from mft.transfers.taking import Taken
 
 RESUMED_BYTES_MIN = 1024 * 1024
 """Smaller sources are sent anew: two looks and a comparison cost more."""
-_MARKS_MAX, _MARK_BYTES = 64, 1024 * 1024
-"""Places remembered, and how far they are apart: more than a remote has under way when it is cut off."""
 
 
 class Sending:
@@ -36,19 +32,15 @@ class Sending:
         self.temp = context.new_temp(taken.delivery)
         self.bytes_done = 0
         self.is_resumed = False
-        self._digest: Any = hashlib.sha256()
+        self.sha256 = ""
+        """Of all that was read, once it is sent."""
         self._is_marked = context.spec.resume and source.size_bytes >= RESUMED_BYTES_MIN
-        self._marks: deque[Mark] = deque(maxlen=_MARKS_MAX)
+        self._hashing = Hashing(source.size_bytes, is_marked=self._is_marked)
 
     @property
     def path(self) -> str:
         """Where the temp file stands."""
         return self._context.at_destination(self.temp)
-
-    @property
-    def sha256(self) -> str:
-        """Of all that has been read."""
-        return str(self._digest.hexdigest())
 
     async def send(self) -> None:
         """Read the source and write it; raises as the remotes do."""
@@ -59,13 +51,14 @@ class Sending:
         begun_at = self.bytes_done
         async with context.source.read(taken.path(context.spec.source_path), self.bytes_done) as pieces:
             await context.destination.write(self.path, self._passed_on(pieces), self.bytes_done)
+        self.sha256 = await self._hashing.end()
         if self.bytes_done in {0, begun_at}:
             context.progress(taken.delivery, taken.name, self.bytes_done, self.source.size_bytes)
 
     def remember(self) -> None:
         """Keep what was done, for the next attempt. Call only when no `intent` has named this temp file."""
-        if self._marks:
-            partial = Partial(self.temp, self._context.term, self.source, tuple(self._marks))
+        if marks := tuple(self._hashing.marks):
+            partial = Partial(self.temp, self._context.term, self.source, marks)
             self._context.memory.remember(self._taken.delivery, partial)
 
     async def _go_on(self) -> None:
@@ -88,10 +81,9 @@ class Sending:
             raise
         except MftError:
             return
-        self._marks.extend(marks)
         self.is_resumed = True
         self.bytes_done = marks[-1].offset_bytes
-        self._digest = marks[-1].sha256.copy()
+        self._hashing = Hashing(self.source.size_bytes, marks, is_marked=True)
 
     async def _passed_on(self, pieces: AsyncIterator[Content]) -> AsyncIterator[Content]:
         """Pass the content on, as long as the term lasts: hash it, keep to the pace, tell of the progress."""
@@ -99,10 +91,7 @@ class Sending:
         async for piece in pieces:
             await context.throttle(len(piece))
             context.permit.check()
-            self._digest.update(piece)
+            await self._hashing.add(piece)
             yield piece
             self.bytes_done += len(piece)
-            last = self._marks[-1].offset_bytes if self._marks else 0
-            if self._is_marked and self.bytes_done - last >= _MARK_BYTES:
-                self._marks.append(Mark(self.bytes_done, self._digest.copy()))
             context.progress(self._taken.delivery, name, self.bytes_done, size_bytes)

@@ -7,8 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
 PIECE_BYTES = 252 * 1024
-"""Most bytes of one piece of content, as a rule: as much as one request to an OpenSSH server holds, in whole pages.
-Few enough to be hashed in the loop, by which time they are still near the processor for whoever sends them on."""
+"""Most bytes of one piece of content, as a rule: as much as one request to an OpenSSH server holds, in whole pages."""
 
 Content = bytes | memoryview
 """A piece of a file's content."""

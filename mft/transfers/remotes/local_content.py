@@ -1,7 +1,7 @@
 """A local file's content on threads: read ahead of whoever takes it, written behind whoever gives it.
 
-The loop hashes each piece and passes it on. As few changes of thread as can be lie between: each wakes another thread
-and has the interpreter wait for it, which of a large file cost as much as its content.
+The loop passes each piece on. As few changes of thread as can be lie between: each wakes another thread and has the
+interpreter wait for it, which of a large file cost as much as its content.
 """
 
 from __future__ import annotations
