@@ -10,8 +10,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-SIZES = ((0.60, 64, 16_000), (0.28, 16_000, 300_000), (0.10, 300_000, 2_000_000), (0.02, 2_000_000, 8_000_000))
-"""Share of the files, and the bounds of their size in bytes: mostly small, as in practice, some of several pieces."""
+SIZES = (
+    *((0.60, 64, 16_000), (0.28, 16_000, 300_000), (0.10, 300_000, 2_000_000), (0.018, 2_000_000, 8_000_000)),
+    (0.002, 8_400_000, 16_000_000),
+)
+"""Share of the files, and the bounds of their size in bytes: mostly small, as in practice, some of several pieces and a
+few that are hashed aside."""
 MARKER = "batch.ready"
 """Comes last in each batch."""
 BATCH_FILES_MAX = 9
