@@ -6,7 +6,6 @@ Each function says what is wrong, empty if nothing is. A text with a variable in
 from __future__ import annotations
 
 import base64
-import binascii
 import ipaddress
 from collections.abc import Callable
 
@@ -60,7 +59,7 @@ def public_key_problem(line: str) -> str:
         return "expected one key on one line"
     try:
         blob = base64.b64decode(words[1], validate=True)
-    except binascii.Error:
+    except ValueError:  # Not binascii.Error alone: a character that is no ASCII, as in `AAAA…`, is another one.
         return "the key's data is not base64"
     size = int.from_bytes(blob[:4], "big")
     # The data begins with the key's type once more (RFC 4253 section 6.6); then at least one more string follows.
@@ -77,7 +76,7 @@ def host_key_problem(text: str) -> str:
         return "expected a public key (`ssh-ed25519 AAAA…`) or a fingerprint (`SHA256:…`)"
     try:
         digest = base64.b64decode(text.removeprefix("SHA256:").rstrip("=") + "=", validate=True)
-    except binascii.Error:
+    except ValueError:
         digest = b""
     return "" if len(digest) == 32 else "the fingerprint is not the base64 of a SHA-256"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from mft.model.document import read
 from tests.unit.model.samples import good
 
 OTHER_TYPE = "ssh-ed25519 AAAAB3NzaC1yc2E="
+SHORTENED = "ssh-ed25519 AAAA…"
 OVER = "nodes/n1/overrides/"
 
 
@@ -48,7 +50,10 @@ def test_a_good_document_has_no_findings() -> None:
         ("accounts/alice/ssh_authorized_keys", ["ssh-rsa AAAA"], "accounts.alice.ssh_authorized_keys[0]"),
         ("accounts/alice/ssh_authorized_keys", [OTHER_TYPE], "accounts.alice.ssh_authorized_keys[0]"),
         ("locations/local/root", "srv", "locations.local.root"),
+        ("accounts/alice/ssh_authorized_keys", [SHORTENED], "accounts.alice.ssh_authorized_keys[0]"),
         ("locations/partner/host_keys", ["SHA256:abc"], "locations.partner.host_keys[0]"),
+        ("locations/partner/host_keys", ["SHA256:…"], "locations.partner.host_keys[0]"),
+        ("locations/partner/host_keys", [SHORTENED], "locations.partner.host_keys[0]"),
         ("locations/partner/host_keys", [], "locations.partner.host_keys"),
         ("locations/partner/private_key", "no key", "locations.partner.private_key"),
         ("event-handlers/file/path", "log.txt", "event-handlers.file.path"),
@@ -67,6 +72,44 @@ def test_a_good_document_has_no_findings() -> None:
 def test_one_mistake_is_one_problem_with_its_path(path: str, value: Any, place: str) -> None:
     """Goal: the message stands where the mistake is. Method: a good document with one value changed."""
     assert list(found_in(with_change(path, value))) == [place]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "é", "…", "\0", "a\nb", SHORTENED, "SHA256:…", "$6$é", "sealed:é", "٣٣:٣٣-٣٤:٠٠", "²", "[", "{é", "../é"],
+)
+def test_no_text_ends_the_check(text: str) -> None:
+    """Goal: whatever is written somewhere, problems are told and no traceback. Method: it stands for each text in turn.
+
+    Also for those that few configs have: times, zones, calendars, names and steps.
+    """
+    document = good()
+    document["calendars"] = {"c": {"days": ["12-25"]}}
+    document["transfers"]["out"] |= {
+        "start": {"cron": ["0 6 * * *"], "windows": ["mon 08:00-18:00"], "time_zone": "UTC", "calendars": ["c"]},
+        "source_filter": "m/.*/",
+        "expect": {"time_zone": "UTC"},
+        "names": [{"match": "*", "action": "template", "template": "{name}"}],
+        "commands": {"remote_before": ["mkdir a"]},
+    }
+    document["services"]["main"]["listener"] |= {"address": "::", "proxy_trusted": ["10.0.0.1"]}
+    assert not found_in(document)
+    tried = 0
+    for table, key in list(_texts(document)):
+        before, table[key] = table[key], text
+        judge(document)
+        table[key] = before
+        tried += 1
+    assert tried > 20
+
+
+def _texts(table: Any) -> Iterator[tuple[Any, Any]]:
+    """Name the place of each text, as what holds it and its key there."""
+    for key, value in list(table.items() if isinstance(table, dict) else enumerate(table)):
+        if isinstance(value, str):
+            yield table, key
+        elif isinstance(value, dict | list):
+            yield from _texts(value)
 
 
 @pytest.mark.parametrize(
