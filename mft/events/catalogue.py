@@ -78,6 +78,7 @@ PARTNER_DISCONNECTED = 70016
 TAKEN_IS_ORPHANED = 70017
 RECORDS_NOT_KEPT = 70018
 RECORDS_KEPT_AGAIN = 70019
+LEDGER_FILLS = 70030
 
 
 Group = Literal["operation", "config", "cluster", "login", "session", "file", "transfer", "location"]
@@ -280,6 +281,13 @@ CATALOGUE: Mapping[int, Entry] = {
         "warning",
         "transfer",
         "What this instance delivers is noted on its disk again; {lost} entries are missing there.",
+    ),
+    LEDGER_FILLS: Entry(
+        "ledger-fills",
+        "warning",
+        "transfer",
+        "Transfer {transfer}: its ledger of kept sources holds {entries} of at most {most}; archive some, or delete "
+        "sources.",
     ),
 }
 

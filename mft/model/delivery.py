@@ -38,6 +38,8 @@ class Term(NamedTuple):
 
 LEDGER_ENTRIES_MAX = 100_000
 """Kept sources that one transfer may have delivered: the ledger is in etcd, which is no archive."""
+LEDGER_ENTRIES_MANY = LEDGER_ENTRIES_MAX * 4 // 5
+"""From so many on operators are warned."""
 
 
 class Kept(Struct, frozen=True, array_like=True):

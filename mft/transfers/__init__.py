@@ -14,6 +14,7 @@ commands.py     programs (programs.py) and steps at the partner that go with eac
 memory.py       what a worker remembers of a transfer from run to run
 taking.py       the sources: which are ready, how one is taken, what was taken and is not yet delivered
 run.py          one pass over one transfer; runs in an outbound worker
+missing.py      which kept sources are gone for certain, so that the ledger may forget them
 journal.py      the fenced records in etcd, grouped (journal_writes.py); runs in the agent
 owners.py       which leader group a transfer's records belong to, while it moves
 dispatcher.py   one leader group: campaign, then passes while the term lasts; runs in the agent

@@ -13,6 +13,8 @@ from mft.transfers.retries import Retries
 _PARTIALS_MAX = 1000
 """Uploads remembered that were cut off: more than can be on their way at one time."""
 
+_WARN_EVERY_S = 3600.0
+
 
 class Mark(NamedTuple):
     """A place in a content up to which it is known."""
@@ -40,8 +42,18 @@ class Memory:
         self._partials: dict[str, Partial] = {}
         self.purged_at = 0.0
         """Seconds since 1970."""
+        self.missing_since: dict[str, float] = {}
+        """Sources that the ledger knows and nobody sees → since when (seconds on CLOCK_BOOTTIME)."""
+        self._warned_at = -_WARN_EVERY_S
         self.retries = Retries()
         self.quiet = Quiet()
+
+    def is_due_to_warn(self, now: float) -> bool:
+        """Say whether it is time to warn again that the ledger fills; `now` is on CLOCK_BOOTTIME."""
+        is_due = now - self._warned_at >= _WARN_EVERY_S
+        if is_due:
+            self._warned_at = now
+        return is_due
 
     def remember(self, delivery: str, partial: Partial) -> None:
         """Keep an upload that was cut off; the oldest one is forgotten where there are too many."""

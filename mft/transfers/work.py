@@ -11,9 +11,10 @@ from typing import NamedTuple
 from mft.aio import boottime
 from mft.errors import Exhausted, LeadershipLost, MftError, NotFound, Unavailable
 from mft.events import catalogue
-from mft.model.delivery import LEDGER_ENTRIES_MAX, TAKEN_FOLDER, Kept, Record
+from mft.model.delivery import LEDGER_ENTRIES_MANY, LEDGER_ENTRIES_MAX, TAKEN_FOLDER, Kept, Record
 from mft.transfers.context import RunContext
 from mft.transfers.failures import Failure
+from mft.transfers.missing import Missing
 from mft.transfers.remotes.base import Entry, join
 from mft.transfers.selection import is_wanted, walk
 from mft.transfers.taking import Stability, Taken, find_taken, identity, new_delivery, take
@@ -22,6 +23,8 @@ GONE_SOURCES_MAX = 1000
 """Vanished sources that one pass reports, so that the answer stays small; the next pass reports more."""
 _REFUSALS_MAX = 10
 """Sources in a row that cannot be taken, after which it is the folder and not the files."""
+_SOON_S = 1.0
+"""When there is room in the ledger again, new sources do not wait for long."""
 _NO_TEXT = "its name is no UTF-8, so it cannot be journalled: rename it"
 
 
@@ -217,10 +220,19 @@ class Work:
             self._tally.waits(interval_s)
         return is_stable
 
-    async def _wanted(self) -> AsyncGenerator[Entry, None]:
+    async def _wanted(self, missing: Missing | None = None) -> AsyncGenerator[Entry, None]:
+        """Yield what the transfer means; `missing` hears of all that there is."""
         folder, recursive = self._spec.source_path, self._spec.recursive
-        async with aclosing(walk(self._context.source, folder, self.report, recursive=recursive)) as entries:
+
+        def skipped(path: str, reason: str) -> None:
+            self.report(path, reason)
+            if missing is not None:
+                missing.skip(path)
+
+        async with aclosing(walk(self._context.source, folder, skipped, recursive=recursive)) as entries:
             async for entry in entries:
+                if missing is not None:
+                    missing.meet(entry)
                 if entry.is_folder:
                     await self._remove_if_empty_for_long(entry)
                 elif is_wanted(entry, self._spec, time.time()):
@@ -245,15 +257,16 @@ class Work:
         """Yield the sources that stay and that the ledger does not know as they are now.
 
         One with an open record waits for the next pass, when the ledger knows what became of it. One in quarantine
-        waits until it is another.
+        waits until it is another. Raises `Exhausted` at the end if there were more than the ledger has room for.
         """
-        ledger = dict(self._context.ledger)
+        ledger = self._context.ledger
         aside = {record.name: (id, record) for id, record in self._records.items() if _is_aside(record)}
         is_open = {record.name for record in self._records.values() if record.kept and not _is_aside(record)}
-        room = LEDGER_ENTRIES_MAX - len(ledger)
-        async for entry in self._wanted():
-            known = ledger.pop(entry.name, None)
-            delivery, quarantined = aside.pop(entry.name, ("", None))
+        room, has_no_room = LEDGER_ENTRIES_MAX - len(ledger), False
+        missing = Missing([*ledger, *aside])
+        async for entry in self._wanted(missing):
+            known = ledger.get(entry.name)
+            delivery, quarantined = aside.get(entry.name, ("", None))
             if known == identity(entry) or entry.name in is_open:
                 continue
             if quarantined is not None:
@@ -261,15 +274,33 @@ class Work:
                     continue
                 await self._context.journal.forget(delivery)
             if known is None and room <= 0:
-                raise Exhausted(
-                    f"the ledger is full: {LEDGER_ENTRIES_MAX} kept sources are delivered;"
-                    " archive some, or delete sources"
-                )
+                has_no_room = True
+                continue
             room -= known is None
             yield entry
-        for delivery, _ in aside.values():
-            await self._context.journal.forget(delivery)  # The operator has taken the file away.
-        self._tally.gone = tuple(itertools.islice(ledger, GONE_SOURCES_MAX))
+        await self._forget_gone(missing, {name: delivery for name, (delivery, _) in aside.items()}, room)
+        if has_no_room and not self._tally.gone:
+            raise Exhausted(
+                f"the ledger is full: {LEDGER_ENTRIES_MAX} kept sources are delivered; archive some and remove folders"
+                " that are empty then, or delete sources"
+            )
+
+    async def _forget_gone(self, missing: Missing, aside: Mapping[str, str], room: int) -> None:
+        """Have the ledger forget what is gone, and the quarantine (`aside`: name → delivery); warn of little room."""
+        context = self._context
+        is_crowded = room < LEDGER_ENTRIES_MAX - LEDGER_ENTRIES_MANY
+        gone = await missing.gone(
+            context.source, self._spec.source_path, context.memory.missing_since, is_crowded=is_crowded
+        )
+        for name in gone:
+            if name in aside:
+                await context.journal.forget(aside[name])  # The operator has taken the file away.
+        self._tally.gone = tuple(itertools.islice((name for name in gone if name in context.ledger), GONE_SOURCES_MAX))
+        if self._tally.gone and is_crowded:
+            self._tally.waits(_SOON_S)
+        elif is_crowded and context.memory.is_due_to_warn(boottime()):
+            fields = {"transfer": context.transfer, "entries": len(context.ledger), "most": LEDGER_ENTRIES_MAX}
+            context.emit(catalogue.LEDGER_FILLS, fields)
 
 
 def _as_text(text: str) -> str:

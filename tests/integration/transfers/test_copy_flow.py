@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
 import pytest
 
-from mft.errors import Exhausted, MftError, Unavailable
-from mft.model.delivery import LEDGER_ENTRIES_MAX, Kept
+from mft.errors import Denied, Exhausted, MftError, Unavailable
+from mft.events import catalogue
+from mft.model.delivery import LEDGER_ENTRIES_MANY, LEDGER_ENTRIES_MAX, Kept
+from mft.transfers import missing
+from mft.transfers.remotes.base import Entry
+from mft.transfers.remotes.local import LocalRemote
+from mft.transfers.work import GONE_SOURCES_MAX
 from tests.integration.transfers.conftest import Bench
 from tests.integration.transfers.files import At, run_with
 
@@ -42,22 +48,112 @@ async def test_each_content_is_sent_once(copying: Bench) -> None:
     assert copying.temps() == []
 
 
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have what is missing count as gone at once, not after an hour."""
+    monkeypatch.setattr(missing, "_GONE_S", 0.0)
+
+
+@pytest.mark.usefixtures("at_once")
 async def test_vanished_sources_leave_the_ledger(copying: Bench) -> None:
-    """Goal: the ledger does not grow for ever. Method: remove a delivered source; the next pass reports it."""
+    """Goal: the ledger does not grow for ever. Method: remove a source, and a folder; the next pass reports both."""
+    copying.spec = msgspec.structs.replace(copying.spec, recursive=True)
+    for name in ("a.csv", "b.csv", "deep/er/c.csv"):
+        copying.give(name)
+    await copying.run()
+    (copying.out / "a.csv").unlink()
+    shutil.rmtree(copying.out / "deep")
+    assert sorted((await copying.run()).gone) == ["a.csv", "deep/er/c.csv"]
+
+
+async def test_they_leave_it_after_an_hour(copying: Bench) -> None:
+    """Goal: what is missing for a moment is not gone. Method: set back the time at which it was first missed."""
     copying.give("a.csv")
     copying.give("b.csv")
     await copying.run()
+    (copying.out / "a.csv").rename(copying.source / "away")
+    assert (await copying.run()).gone == ()
+    copying.memory.missing_since["a.csv"] -= 3601
+    (copying.source / "away").rename(copying.out / "a.csv")
+    await copying.run()
     (copying.out / "a.csv").unlink()
+    assert (await copying.run()).gone == ()
+    copying.memory.missing_since["a.csv"] -= 3601
     assert (await copying.run()).gone == ("a.csv",)
 
 
+@pytest.mark.usefixtures("at_once")
+async def test_out_of_sight_is_not_gone(copying: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: nothing is sent twice because it could not be seen for a while.
+
+    Method: nothing mounted where the source folder is, and where a folder in it is; a folder that cannot be listed;
+    filters and depth that mean less for a while.
+    """
+    copying.spec = wide = msgspec.structs.replace(copying.spec, recursive=True)
+    names = ["a.csv", "b.txt", "sub/c.csv", "sub/deep/d.csv"]
+    for name in names:
+        copying.give(name)
+    assert (await copying.run()).delivered == 4
+    aside = copying.source / "aside"
+    for mounted in (copying.out, copying.out / "sub"):
+        mounted.rename(aside)
+        mounted.mkdir()
+        assert (await copying.run()).gone == ()
+        mounted.rmdir()
+        aside.rename(mounted)
+    for less in ({"source_filter": "*.txt"}, {"recursive": False}, {"source_age_max_s": 1e-6}):
+        copying.spec = msgspec.structs.replace(wide, **less)
+        assert (await copying.run()).gone == ()
+    copying.spec = wide
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalRemote, "scan", refusing(LocalRemote.scan, "out/sub"))
+        assert (await copying.run()).gone == ()
+    assert (await copying.run()).delivered == 0
+
+
+def refusing(scan: Callable[..., AsyncIterator[Entry]], refused: str) -> Callable[..., AsyncIterator[Entry]]:
+    """Give a `scan` that refuses one folder, after its first entry."""
+
+    async def first_only(remote: LocalRemote, path: str) -> AsyncIterator[Entry]:
+        async for entry in scan(remote, path):
+            yield entry
+            if path == refused:
+                raise Denied(f"{path}: permission denied")
+
+    return first_only
+
+
 async def test_a_full_ledger_says_so(copying: Bench) -> None:
-    """Goal: what the ledger cannot remember is not sent, and that is told. Method: a ledger at its bound."""
-    copying.journal.ledger = {f"f{number}": Kept(1, 1.0) for number in range(LEDGER_ENTRIES_MAX)}
+    """Goal: what the ledger cannot remember is not sent, and that is told. Method: a ledger of what cannot be seen."""
+    copying.journal.ledger = {f"sub/f{number}": Kept(1, 1.0) for number in range(LEDGER_ENTRIES_MAX)}
     copying.give("new.csv")
+    (copying.out / "sub").mkdir()
     with pytest.raises(Exhausted, match="ledger is full"):
         await copying.run()
     assert copying.arrived() == {}
+
+
+async def test_a_full_ledger_empties(copying: Bench) -> None:
+    """Goal: who follows the advice to archive some gets room. Method: sources that are gone, and a new one."""
+    copying.journal.ledger = {f"f{number}": Kept(1, 1.0) for number in range(LEDGER_ENTRIES_MAX)}
+    copying.give("new.csv")
+    tally = await copying.run()
+    assert (tally.delivered, len(tally.gone)) == (0, GONE_SOURCES_MAX)
+    assert 0 < tally.wait_s <= 1
+    for name in tally.gone:
+        del copying.journal.ledger[name]
+    assert (await copying.run()).delivered == 1
+
+
+async def test_a_ledger_that_fills_is_told(copying: Bench) -> None:
+    """Goal: operators hear in time, and not with each pass. Method: two passes over a ledger that is nearly full."""
+    copying.spec = msgspec.structs.replace(copying.spec, recursive=True)
+    copying.journal.ledger = {f"sub/f{number}": Kept(1, 1.0) for number in range(LEDGER_ENTRIES_MANY + 1)}
+    (copying.out / "sub").mkdir()
+    for _ in range(2):
+        assert (await copying.run()).gone == ()
+    told = [fields for event, fields in copying.events if event == catalogue.LEDGER_FILLS]
+    assert told == [{"transfer": "t", "entries": LEDGER_ENTRIES_MANY + 1, "most": LEDGER_ENTRIES_MAX}]
 
 
 @pytest.mark.parametrize("written", [False, True], ids=["refused", "answer lost"])
