@@ -1,4 +1,7 @@
-"""Processes of this program: how one starts another, and how none outlives its parent. Standard library only."""
+"""Processes of this program: how one starts another, how none outlives its parent, how each uses the machine.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -39,14 +42,16 @@ def collect_rarely() -> None:
 
 
 def wait_for_turn() -> None:
-    """Have this process, and the threads it starts from now on, interrupt nobody when it wakes: it waits for its turn.
+    """Have this process interrupt nobody when it wakes: it waits for its turn. Call it before it has more threads.
 
     For work that is long and not asked about: the agent with its lease, and whoever writes down at this machine what
     this process sends, are not held up by it, so all of it is done earlier. A priority would give it less of a busy
-    machine; this does not. Where it is not allowed, all stays as it is. Source: sched(7), SCHED_BATCH.
+    machine; this does not. What it starts, threads and programs, is scheduled alike. Where an operator has chosen
+    another policy, or it is not allowed, all stays as it is. Linux only. Source: sched(7), SCHED_BATCH.
     """
-    with suppress(AttributeError, OSError):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def python_command(module: str, *arguments: str) -> list[str]:

@@ -7,6 +7,7 @@ So by what calls have taken lately, quick ones share few visits and slow ones ar
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -67,6 +68,7 @@ class Visits:
         self._call_s = _CALL_S_FIRST
         self._visits = 0
         self._is_due = False
+        self._is_closed = self._has_thread = False
         self._queued = deque[None]()
         """One for each visit that no thread has yet. Threads take from it, so it is no number."""
 
@@ -124,6 +126,7 @@ class Visits:
 
     def close(self) -> None:
         """Take no further call and do not wait for those that hang. Those that have not begun are cancelled."""
+        self._is_closed = True
         calls, self._calls = self._calls, []
         _cancel(calls)
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -157,14 +160,22 @@ class Visits:
         return max(1, min(self._threads_max, int(self._call_s / _ASIDE_S)))
 
     def _submit(self, loop: asyncio.AbstractEventLoop, calls: list[_Call], *, counts: bool) -> Future[None] | None:
+        """Have a thread make these calls; None if they are settled already, or cannot be taken back."""
         self._queued.append(None)
         try:
             job = self._pool.submit(self._visit, loop, calls, counts)
-        except RuntimeError:  # Closed in this very turn.
-            self._queued.pop()
-            self._visits -= counts
-            _cancel(calls)
+        except RuntimeError as error:
+            if self._is_closed:  # In this very turn.
+                self._queued.pop()
+                self._visits -= counts
+                _cancel(calls)
+            elif not self._has_thread:
+                # The pool has them in its queue, for a thread that starts later: by then they must not be made.
+                taken, calls[:] = calls[:], []
+                for _, visit in taken:
+                    visit.set_exception(OSError(errno.EAGAIN, f"{error}: is the number of tasks limited?"))
             return None
+        self._has_thread = True
         job.add_done_callback(partial(self._if_cancelled, calls))
         return job
 
@@ -193,7 +204,7 @@ class Visits:
         if took_s is not None:
             self._visits -= 1
             self._send_soon(asyncio.get_running_loop())
-            self._call_s += _WEIGHT * (took_s / len(calls) - self._call_s)
+            self._call_s += _WEIGHT * (took_s / max(1, len(calls)) - self._call_s)
         for (_, future), (result, error) in zip(calls, outcomes, strict=True):
             # They know the visit, and would hold its outcome until garbage is looked for.
             future.job = future.on_cancel = None

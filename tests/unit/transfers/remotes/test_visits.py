@@ -182,3 +182,41 @@ async def test_nothing_holds_an_outcome(visits: Visits, together: bool) -> None:
         await eventually(lambda: kept() is None, 10, what="it is let go")
     finally:
         gc.enable()
+
+
+async def test_without_a_thread_a_call_fails_and_is_not_made_later(
+    visits: Visits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: where the system allows no more tasks, calls fail and none hangs. Method: threads that do not start."""
+    made: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", _refuse_to_start)
+        for run in (visits.run, visits.run_alone):
+            with pytest.raises(OSError, match="can't start new thread"):
+                await run(made.append, "early")
+    async with asyncio.timeout(30):
+        for number in range(3):
+            await visits.run_alone(made.append, str(number))
+            await visits.run(made.append, str(number))
+    assert made == ["0", "0", "1", "1", "2", "2"]
+    assert not visits.is_crowded
+
+
+async def test_with_a_thread_a_call_waits_for_it(visits: Visits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: the same, where there are threads already. Method: the only one is busy, and no other starts."""
+    may_go_on, made = threading.Event(), list[str]()
+    busy = visits.begin(may_go_on.wait, 30)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", _refuse_to_start)
+        waiting = visits.begin(made.append, "later")
+    assert visits.is_crowded
+    may_go_on.set()
+    async with asyncio.timeout(30):
+        await busy
+        await waiting
+    assert made == ["later"]
+    assert not visits.is_crowded
+
+
+def _refuse_to_start(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
