@@ -92,7 +92,8 @@ def transfers_show(
     say(f"leader     {one.leader or 'none'} (group {one.leader_group})")
     say(f"from       {one.source}")
     say(f"to         {one.destination}")
-    say(f"runs       last {time_text(one.last_run_at) or 'none yet'}; next {time_text(one.next_run_at) or 'not known'}")
+    next_run = time_text(one.next_run_at) or ("not by itself" if one.state == "idle" else "not known")
+    say(f"runs       last {time_text(one.last_run_at) or 'none yet'}; next {next_run}")
     say(f"delivered  {one.delivered} files since {one.leader or 'its leader'} leads")
     if one.deliveries:
         say("")

@@ -52,8 +52,14 @@ def _times(config: Config, id: str, transfer: TransferSpec) -> Iterator[Problem]
     for n, name in enumerate(start.calendars):
         if name not in config.calendars:
             yield _at(f"there is no calendar {name!r}{did_you_mean(name, config.calendars)}", *place, "calendars", n)
-    if start.poll is False and not start.cron and not start.after and not start.notify:
-        yield _at("nothing would start it; give `cron`, `after` or `notify`, or let it poll", *place, "poll")
+    if start.notify and start.poll is False and not start.cron:
+        # Neither is `after` enough: it says when the other one has delivered, not when a file has come here.
+        yield _at(
+            "`notify` is never enough: of files that other machines write to shared storage it tells nothing, and they "
+            "would lie there; let it poll (leave `poll` out), or give times to look at (`cron`)",
+            *place,
+            "poll",
+        )
     location = config.locations.get(transfer.source_location)
     if start.notify and location is not None and not isinstance(location, LocalLocationSpec):
         yield _at(

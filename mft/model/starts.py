@@ -19,10 +19,11 @@ class StartSpec(Spec, frozen=True, kw_only=True):
     """What starts a transfer. Without this table it polls every `poll_interval_s`, always."""
 
     poll: bool | None = None
-    """Look every `poll_interval_s`. Not given: yes, unless `cron` or `after` say when to look."""
+    """Look every `poll_interval_s`. Not given: yes, unless `cron` says when to look, or `after` without `notify`.
+    `false`, and nothing else that starts it: by request only (`mft-admin transfers run`, or the API)."""
     notify: bool = False
     """Look at once when a file comes into a local source folder (inotify). It is never the only way: storage that other
-    machines write to tells nothing, so the folder is polled as well."""
+    machines write to tells nothing, so the folder is polled as well, or looked at at the times of `cron`."""
     cron: tuple[str, ...] = ()
     """Times of five fields (minute, hour, day, month, weekday), for example `0 6 * * mon-fri`, in `time_zone`. A time
     that the change to summer time leaves out happens right after it; one that comes twice happens once. With `*` as

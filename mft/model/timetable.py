@@ -35,8 +35,17 @@ class Timetable(NamedTuple):
     zone: ZoneInfo
     windows: Windows
     polls: bool
+    after: tuple[str, ...]
+    """Transfers that start it when they have delivered something."""
+    is_notified: bool
+    """Whether files that come into its folder start it."""
     mark: str
     """Differs where times of `cron` do: what was missed under others was not missed under these. Empty without."""
+
+    @property
+    def is_by_request(self) -> bool:
+        """Whether it starts by request only."""
+        return not (self.polls or self.cron or self.after or self.is_notified)
 
     def is_open(self, now: float) -> bool:
         """Say whether something may begin."""
@@ -83,7 +92,8 @@ def timetable_of(start: StartSpec, calendars: Mapping[str, CalendarSpec]) -> Tim
     Raises:
         Invalid: it cannot be read. It was checked when it was applied, but one instance's own values were not.
     """
-    polls = not (start.cron or start.after) if start.poll is None else start.poll
+    # Of files that other machines write to shared storage no notification comes: without times that is never enough.
+    polls = not start.cron and (start.notify or not start.after) if start.poll is None else start.poll
     try:
         zone = ZoneInfo(start.time_zone)
         days = {id: calendars[id].days for id in start.calendars}
@@ -97,7 +107,7 @@ def timetable_of(start: StartSpec, calendars: Mapping[str, CalendarSpec]) -> Tim
     if start.cron:
         told = msgspec.json.encode([start.cron, start.windows, start.time_zone, days])
         mark = hashlib.sha256(told).hexdigest()[:12]
-    return Timetable(start.cron, zone, windows, polls, mark)
+    return Timetable(start.cron, zone, windows, polls, start.after, start.notify, mark)
 
 
 def _moment(seconds: float) -> datetime:

@@ -33,6 +33,7 @@ from mft.transfers.starting import (
     Wishes,
     after_failure,
     after_pass,
+    awaits,
     begin,
     begun,
     decide,
@@ -40,6 +41,7 @@ from mft.transfers.starting import (
     is_finished,
     look_soon,
     next_pass_at,
+    only_finishes,
     scheduled,
 )
 from mft.transfers.steering import Ending, TransferState, TransferStatus
@@ -166,8 +168,13 @@ class Passes:
             held=states.count("uncertain"),
             quarantined=states.count("quarantined"),
             missed=self._slot.missed,
-            reason=self._pause.reason if self._pause is not None else self._reason,
+            reason=self._pause.reason if self._pause is not None else self._reason or self._awaits(),
         )
+
+    def _awaits(self) -> str:
+        if self._times is None or self._state not in {"idle", "outside-window"}:
+            return ""
+        return awaits(self._next_slot, self._times, self._wishes)
 
     # ---- what it does
 
@@ -218,17 +225,8 @@ class Passes:
         if not await self._up_to_date():
             return False
         assert self._times is not None
-        assert self._spec is not None
-        start, paused = self._spec.start, self._pause is not None
-        wishes = first_wishes(
-            self._times,
-            self._slot,
-            after=bool(start.after),
-            notify=start.notify,
-            has_open=self._has_open(),
-            now=Clock.now(),
-        )
-        self._wishes = replace(wishes, paused=paused, asked=self._wishes.asked)
+        wishes = first_wishes(self._times, self._slot, has_open=self._has_open(), now=Clock.now())
+        self._wishes = replace(wishes, paused=self._pause is not None, asked=self._wishes.asked)
         return True
 
     async def _up_to_date(self) -> bool:
@@ -275,6 +273,9 @@ class Passes:
             self._wishes = replace(self._wishes, retry_at=now.boot + held.wait_s, broken=True)
             return False
         self._wishes = replace(self._wishes, broken=False)
+        if self._wishes.asked and not self._times.polls:
+            await self._note(replace(self._slot, open=True))
+            return not self._wishes.paused  # Since; it is then gone on with when it is resumed.
         if not decision.came:
             return True
         missed = self._spec.start.missed
@@ -390,7 +391,8 @@ class Passes:
         else:
             self._lead.partners.worked(self._locations())
             paces = self._paces(outcome)
-            self._wishes = after_pass(self._wishes, looks, paces, self._began, ended, cut_short=cut_short)
+            more = cut_short and not only_finishes(self._times, self._slot)
+            self._wishes = after_pass(self._wishes, looks, paces, self._began, ended, cut_short=more)
         self._lead.partners.given_up(self._id, ended)
         self._wishes = replace(self._wishes, has_open=self._has_open())
         if self._slot.open and (outcome.cancelled or is_finished(self._wishes)):

@@ -52,7 +52,7 @@ class SlotState(Struct, frozen=True, kw_only=True, omit_defaults=True):
     slot: float = 0.0
     """The last slot that was begun or passed over; 0: there is no schedule."""
     open: bool = False
-    """Whether it is not finished yet."""
+    """Whether it is not finished yet; or what was asked for, of a transfer that does not poll."""
     missed: int = 0
     """Slots that had no run of their own."""
     mark: str = ""
@@ -67,7 +67,8 @@ class Wishes(Struct, frozen=True, kw_only=True):
     """What a transfer has before it, in the memory of its leader. Times are on CLOCK_BOOTTIME."""
 
     asked: bool = False
-    """An operator wants a pass now, whatever the windows say."""
+    """An operator wants a pass now, whatever the windows say. Where it does not poll, it is noted as a slot is before
+    that pass begins: whoever takes over would else not know of it."""
     poll_at: float = NEVER
     """When to look by the poll's interval; never, if the transfer does not poll."""
     look_at: float = NEVER
@@ -123,9 +124,14 @@ def decide(times: Timetable, slot: SlotState, next_slot: float | None, wishes: W
         return _outside(times, wishes, now)
     came = not slot.open and next_slot is not None and next_slot <= now.wall
     if came or wishes.waits or wishes.due_at <= now.boot:
-        return Decision("pass", "running", came=came)
+        return Decision("finish" if only_finishes(times, slot) else "pass", "running", came=came)
     wall_s = NEVER if next_slot is None or slot.open else min(next_slot - now.wall, _WALL_S_MAX)
     return Decision("nothing", calm, min(wishes.due_at - now.boot, wall_s))
+
+
+def only_finishes(times: Timetable, slot: SlotState) -> bool:
+    """Say whether a transfer takes nothing new, whatever it looks for: it starts by request, and nobody has asked."""
+    return times.is_by_request and not slot.open
 
 
 def _outside(times: Timetable, wishes: Wishes, now: Clock) -> Decision:
@@ -149,6 +155,14 @@ def next_pass_at(next_slot: float | None, times: Timetable, wishes: Wishes, now:
     if not times.is_open(now.wall) and not wishes.has_open:
         at = max(at, times.opens(now.wall) or NEVER)
     return at if at < NEVER else None
+
+
+def awaits(next_slot: float | None, times: Timetable, wishes: Wishes) -> str:
+    """Say for people what a transfer waits for that no clock starts; empty: one will."""
+    if next_slot is not None or wishes.waits or wishes.due_at < NEVER:
+        return ""
+    others = f"a delivery of {' or '.join(times.after)}, or for " if times.after else ""
+    return f"waits for {others}a request"
 
 
 class Begun(NamedTuple):
@@ -184,12 +198,13 @@ def scheduled(state: SlotState, times: Timetable, now: float) -> SlotState:
     return replace(state, slot=now if times.mark else 0.0, open=False, missed=0, mark=times.mark)
 
 
-def first_wishes(times: Timetable, slot: SlotState, *, after: bool, notify: bool, has_open: bool, now: Clock) -> Wishes:
+def first_wishes(times: Timetable, slot: SlotState, *, has_open: bool, now: Clock) -> Wishes:
     """Say what a transfer has before it when a leadership, or the transfer, begins.
 
-    What was begun is gone on with; who waits for others, or for a notification, may have missed one.
+    What was begun is gone on with; who waits for others, or for a notification, may have missed one. One that starts by
+    request looks for what was left open, of which there may be no record.
     """
-    looks_now = slot.open or after or notify or has_open
+    looks_now = slot.open or has_open or bool(times.after) or times.is_notified or times.is_by_request
     return Wishes(
         poll_at=now.boot if times.polls else NEVER,
         look_at=now.boot if looks_now else NEVER,

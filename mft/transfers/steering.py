@@ -10,7 +10,7 @@ from msgspec import Struct
 TransferState = Literal["idle", "running", "waiting", "paused", "outside-window", "broken", "disabled"]
 """What a transfer does now.
 
-    idle             all is well, the next pass is due at `next_pass_at`
+    idle             all is well, the next pass is due at `next_pass_at`; without one `reason` says what it waits for
     running          a pass is under way
     waiting          the last pass failed, or files of it did; it is made again at `next_pass_at`
     paused           by an operator

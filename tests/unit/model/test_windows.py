@@ -113,17 +113,44 @@ def test_slots_count_only_in_windows() -> None:
         ({"calendars": ["bank"]}, "calendars[0]", "no calendar"),
         ({"after": ["nobody"]}, "after[0]", "no transfer"),
         ({"after": ["out"]}, "after", "cannot come after itself"),
-        ({"poll": False}, "poll", "nothing would start it"),
+        ({"poll": False, "notify": True}, "poll", "never enough"),
+        ({"poll": False, "notify": True, "after": ["other"]}, "poll", "never enough"),
     ],
-    ids=["cron", "zone", "days", "times", "empty", "late", "calendar", "after", "circle", "nothing"],
+    ids=["cron", "zone", "days", "times", "empty", "late", "calendar", "after", "circle", "notify", "notify-after"],
 )
 def test_mistakes_are_told_with_their_place(start: dict[str, Any], path: str, words: str) -> None:
     """Goal: what cannot be meant is refused at apply. Method: one mistake at a time."""
     document = good()
-    document["transfers"]["out"]["start"] = start
+    document["transfers"]["other"] = {**document["transfers"]["out"], "leader_group": "g"}
+    document["transfers"]["out"] |= {"source_location": "local", "leader_group": "g", "start": start}
     problems = judge(document)[1].problems
     assert [problem.path for problem in problems] == [f"transfers.out.start.{path}"], problems
     assert words in problems[0].message
+
+
+@pytest.mark.parametrize(
+    ("start", "polls", "is_by_request"),
+    [
+        ({}, True, False),
+        ({"poll": False}, False, True),
+        ({"poll": False, "windows": ["mon"]}, False, True),
+        ({"poll": False, "after": ["other"]}, False, False),
+        ({"after": ["other"]}, False, False),
+        ({"notify": True}, True, False),
+        ({"notify": True, "after": ["other"]}, True, False),
+        ({"notify": True, "cron": ["0 * * * *"]}, False, False),
+        ({"notify": True, "cron": ["0 * * * *"], "poll": False}, False, False),
+    ],
+)
+def test_what_starts_a_transfer(start: dict[str, Any], polls: bool, is_by_request: bool) -> None:
+    """Goal: a notification is never the only way, a request may be. Method: tables that all are right."""
+    document = good()
+    document["transfers"]["other"] = {**document["transfers"]["out"], "leader_group": "g"}
+    document["transfers"]["out"] |= {"source_location": "local", "leader_group": "g", "start": start}
+    config, (problems, _) = judge(document)
+    assert not problems
+    times = timetable_of(config.transfers["out"].start, {})
+    assert (times.polls, times.is_by_request) == (polls, is_by_request)
 
 
 def test_the_order_of_transfers_has_no_circle() -> None:
