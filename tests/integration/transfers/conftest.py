@@ -1,10 +1,11 @@
-"""A transfer between a real folder and a real place to deliver to: another folder, or OpenSSH's server."""
+"""A transfer between real places: folders, and OpenSSH's server, at either end."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -43,11 +44,18 @@ def sftp_location(sshd: Sshd, **changes: Any) -> SftpLocationSpec:
     return SftpLocationSpec(**(fields | changes))
 
 
+from_server = pytest.mark.parametrize("bench", ["local", "sftp", "pull"], indirect=True)
+"""For tests of what a source at a server may do in another way than a folder: `pull` takes from there into a folder."""
+each_way = pytest.mark.parametrize("bench", ["local", "sftp", "pull", "relay"], indirect=True)
+"""The same and `relay`, which takes from a server and delivers to a server."""
+
+
 class Bench:
     """One transfer that can be run in any term, from any state."""
 
     def __init__(self, source: Path, inbox: Path, location: LocationSpec, pool: RemotePool) -> None:
         self.source = source
+        self.source_location: LocationSpec = LocalLocationSpec(root=str(source))
         self.inbox = inbox
         self.location = location
         self.pool = pool
@@ -69,6 +77,12 @@ class Bench:
         self.memory = Memory()
         self.transfers = frozenset({self.transfer})
 
+    def take_from(self, server: Sshd) -> None:
+        """Have the sources stand at a server, in its home, which is emptied."""
+        shutil.rmtree(server.home)
+        self.source, self.source_location = server.home, sftp_location(server)
+        self.out.mkdir(parents=True)
+
     @property
     def out(self) -> Path:
         """The folder of the sources."""
@@ -76,12 +90,11 @@ class Bench:
 
     async def context(self, term: int = 7) -> RunContext:
         """Make what the deliveries of a run in this term share."""
-        source = LocalLocationSpec(root=str(self.source))
         return RunContext(
             transfer=self.transfer,
             spec=self.spec,
-            source=LocatedRemote(await self.pool.get("source", source), "source", "source"),
-            source_spec=source,
+            source=LocatedRemote(await self.pool.get("source", self.source_location), "source", "source"),
+            source_spec=self.source_location,
             destination=LocatedRemote(await self.remote(), "partner", "destination"),
             destination_spec=self.location,
             term=Term("life", term),
@@ -177,11 +190,13 @@ def shared_sshd(_scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture(params=["local", "sftp"])
 async def bench(request: pytest.FixtureRequest, shared_sshd: Sshd, tmp_path: Path) -> AsyncIterator[Bench]:
-    """Give a bench that delivers to a folder, and one that delivers to OpenSSH's server."""
+    """Give a bench that delivers to a folder, and one that delivers to OpenSSH's server; both take from a folder."""
     inbox = tmp_path / "inbox"
     inbox.mkdir()
     location: LocationSpec = LocalLocationSpec(root="/")
-    if request.param == "sftp":
+    if request.param in {"sftp", "relay"}:
         location = sftp_location(shared_sshd)
     async with bench_at(tmp_path, inbox, location) as bench:
+        if request.param in {"pull", "relay"}:
+            bench.take_from(shared_sshd)
         yield bench

@@ -15,7 +15,7 @@ from mft.transfers.context import RunContext
 from mft.transfers.located import LocatedRemote
 from mft.transfers.run import run_pass
 from mft.transfers.work import Tally
-from tests.integration.transfers.conftest import Bench
+from tests.integration.transfers.conftest import Bench, each_way, from_server
 
 FILES = {"a": b"one", "b": b"two", "c": b"three", "all.done": b""}
 
@@ -67,6 +67,7 @@ async def record(bench: Bench) -> tuple[RunContext, Recording]:
     return msgspec.structs.replace(context, destination=remote), remote
 
 
+@from_server
 async def test_nothing_is_sent_before_the_marker_is_there(batching: Bench) -> None:
     """Goal: a batch without its marker waits where it is. Method: passes before and after the marker comes."""
     batching.give("a")
@@ -82,6 +83,7 @@ async def test_nothing_is_sent_before_the_marker_is_there(batching: Bench) -> No
     batching.check_settled()
 
 
+@each_way
 async def test_none_has_its_name_before_all_stand_there_and_the_marker_is_last(batching: Bench) -> None:
     """Goal: the order that a consumer relies on. Method: look at each final rename, what is prepared by then."""
     change(batching, parallel_files=1)
@@ -100,6 +102,7 @@ async def test_none_has_its_name_before_all_stand_there_and_the_marker_is_last(b
     batching.check_settled()
 
 
+@from_server
 async def test_if_one_fails_all_wait(batching: Bench) -> None:
     """Goal: a batch is never half there; it goes when its bad file can. Method: a folder that cannot be made.
 
@@ -164,6 +167,7 @@ async def test_broken_off_at_each_write(batching: Bench, number: int, keeps: boo
     assert batching.temps() == []
 
 
+@from_server
 async def test_a_leader_that_died_while_taking_is_continued(batching: Bench) -> None:
     """Goal: half a batch that was taken is no batch. Method: some taken, some not; the marker comes later."""
     batching.taken("a", b"one")

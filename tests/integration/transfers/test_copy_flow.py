@@ -12,11 +12,12 @@ import pytest
 from mft.errors import Denied, Exhausted, MftError, Unavailable
 from mft.events import catalogue
 from mft.model.delivery import LEDGER_ENTRIES_MANY, LEDGER_ENTRIES_MAX, Kept
+from mft.model.locations import LocalLocationSpec
 from mft.transfers import missing
 from mft.transfers.remotes.base import Entry
 from mft.transfers.remotes.local import LocalRemote
 from mft.transfers.work import GONE_SOURCES_MAX
-from tests.integration.transfers.conftest import Bench
+from tests.integration.transfers.conftest import Bench, each_way, from_server
 from tests.integration.transfers.files import At, run_with
 
 
@@ -27,6 +28,7 @@ def copying(bench: Bench) -> Bench:
     return bench
 
 
+@each_way
 async def test_each_content_is_sent_once(copying: Bench) -> None:
     """Goal: a kept source is sent once, a changed one again. Method: passes over unchanged, changed, renewed files."""
     copying.give("a.csv", b"one")
@@ -37,10 +39,11 @@ async def test_each_content_is_sent_once(copying: Bench) -> None:
     assert (await copying.run()).delivered == 0
     copying.give("a.csv", b"longer")
     assert (await copying.run(term=8)).delivered == 1
-    # Renamed into place with the same size and time: only the inode tells.
+    # Renamed into place with the same size and time: only the inode tells, and no server tells that.
     status = (copying.out / "b.csv").stat()
+    later_s = not isinstance(copying.source_location, LocalLocationSpec)
     (copying.out / ".new").write_bytes(b"TWO")
-    os.utime(copying.out / ".new", ns=(status.st_atime_ns, status.st_mtime_ns))
+    os.utime(copying.out / ".new", ns=(status.st_atime_ns, status.st_mtime_ns + later_s * 10**9))
     (copying.out / ".new").rename(copying.out / "b.csv")
     assert (await copying.run(term=8)).delivered == 1
     assert copying.arrived() == {"a.csv": b"longer", "b.csv": b"TWO"}
@@ -156,6 +159,7 @@ async def test_a_ledger_that_fills_is_told(copying: Bench) -> None:
     assert told == [{"transfer": "t", "entries": LEDGER_ENTRIES_MANY + 1, "most": LEDGER_ENTRIES_MAX}]
 
 
+@from_server
 @pytest.mark.parametrize("written", [False, True], ids=["refused", "answer lost"])
 @pytest.mark.parametrize("state", ["intent", "done", "forget"])
 async def test_broken_off_at_each_write(copying: Bench, state: str, written: bool) -> None:
@@ -190,6 +194,7 @@ async def test_a_transfer_that_began_to_keep_finishes_what_it_took(copying: Benc
     assert copying.left() == ["new.csv"]
 
 
+@from_server
 async def test_a_kept_source_that_changes_while_it_is_read(copying: Bench) -> None:
     """Goal: no mixture is published, and the whole goes when it is stable. Method: append between two pieces."""
     copying.give("a.csv", os.urandom(4_000_000))

@@ -21,7 +21,7 @@ from mft.transfers.remotes.local import LocalRemote
 from mft.transfers.selection import DEPTH_MAX, walk
 from mft.transfers.taking import delivery_prefix, new_delivery
 from mft.transfers.work import Work
-from tests.integration.transfers.conftest import Bench
+from tests.integration.transfers.conftest import Bench, each_way, from_server
 from tests.rig.disks import small_disk
 
 
@@ -44,6 +44,7 @@ async def local() -> AsyncIterator[LocalRemote]:
     await remote.close()
 
 
+@each_way
 async def test_files_in_folders_keep_their_paths(bench: Bench) -> None:
     """Goal: folders are looked into, hidden ones not, and paths stay. Method: a small tree, then the names again."""
     change(bench, recursive=True)
@@ -80,6 +81,7 @@ async def test_the_path_of_a_taken_source_is_known_without_a_record(bench: Bench
     bench.check_settled()
 
 
+@from_server
 async def test_a_filter_with_a_slash_is_on_the_path(bench: Bench) -> None:
     """Goal: the expression means what the manual says here too. Method: names and paths in one expression."""
     change(bench, recursive=True, source_filter="in/*.csv|*.txt")
@@ -100,6 +102,7 @@ async def test_too_young_and_too_old_files_are_left(bench: Bench) -> None:
     assert bench.left() == ["old", "young"]
 
 
+@from_server
 async def test_emptied_folders_go_after_their_time(bench: Bench) -> None:
     """Goal: folders that stay empty go, the source folder never. Method: old and young empty ones, one with a file."""
     change(bench, recursive=True, delete_empty_folders_s=100.0, source_filter="nothing")
@@ -117,6 +120,7 @@ async def test_emptied_folders_go_after_their_time(bench: Bench) -> None:
     assert {path.name for path in bench.out.iterdir()} == {"young", "used", ".hidden"}
 
 
+@from_server
 async def test_kept_sources_are_known_by_their_paths(bench: Bench) -> None:
     """Goal: the ledger tells files of one name in two folders apart. Method: two passes, one changed between."""
     change(bench, recursive=True, delete_source=False)

@@ -9,9 +9,10 @@ import pytest
 
 from mft.errors import LeadershipLost, MftError, NotFound, Unavailable
 from mft.events import catalogue
-from tests.integration.transfers.conftest import Bench
+from tests.integration.transfers.conftest import Bench, each_way, from_server
 
 
+@each_way
 async def test_a_new_source_is_delivered(bench: Bench) -> None:
     """Goal: the ordinary way, an empty and a large file included. Method: three sources, one pass."""
     contents = {"a.txt": b"content", "empty": b"", "large": os.urandom(3_000_000)}
@@ -24,6 +25,7 @@ async def test_a_new_source_is_delivered(bench: Bench) -> None:
     assert [event for event, _ in bench.events] == [catalogue.FILE_DELIVERED] * 3
 
 
+@from_server
 async def test_taken_without_a_record(bench: Bench) -> None:
     """Goal: what was taken, but not more, is delivered; the half upload goes. Method: a crash while uploading."""
     delivery = bench.taken("a")
@@ -33,6 +35,7 @@ async def test_taken_without_a_record(bench: Bench) -> None:
     bench.check_settled()
 
 
+@each_way
 async def test_intent_before_the_rename(bench: Bench) -> None:
     """Goal: the finished upload is published, not sent again. Method: a temp file whose content tells."""
     delivery = bench.taken("a")
@@ -42,6 +45,7 @@ async def test_intent_before_the_rename(bench: Bench) -> None:
     bench.check_settled()
 
 
+@from_server
 async def test_intent_after_the_rename(bench: Bench) -> None:
     """Goal: what was published is not published again. Method: the consumer has taken it already."""
     delivery = bench.taken("a")
@@ -53,6 +57,7 @@ async def test_intent_after_the_rename(bench: Bench) -> None:
     bench.check_settled()
 
 
+@each_way
 @pytest.mark.parametrize("stands_at", [0, 1, 2])
 async def test_intent_after_a_steal(bench: Bench, stands_at: int) -> None:
     """Goal: of several names the one at which the upload stands is found. Method: three predecessors, each in turn."""
@@ -67,6 +72,7 @@ async def test_intent_after_a_steal(bench: Bench, stands_at: int) -> None:
     bench.check_settled()
 
 
+@from_server
 async def test_done_before_the_removal(bench: Bench) -> None:
     """Goal: a done delivery is only cleaned up. Method: record done, source still taken, consumer took the file."""
     delivery = bench.taken("a")
@@ -77,6 +83,7 @@ async def test_done_before_the_removal(bench: Bench) -> None:
     bench.check_settled()
 
 
+@from_server
 @pytest.mark.parametrize("folder_stays", [True, False])
 @pytest.mark.parametrize("state", ["done", "intent"])
 async def test_a_record_without_a_source(bench: Bench, folder_stays: bool, state: str) -> None:
@@ -98,6 +105,7 @@ async def test_a_record_without_a_source(bench: Bench, folder_stays: bool, state
     bench.check_settled()
 
 
+@from_server
 async def test_an_empty_taken_folder(bench: Bench) -> None:
     """Goal: it goes. Method: a crash between folder and rename."""
     (bench.out / ".mft" / bench.taken("a") / "a").unlink()
@@ -105,6 +113,7 @@ async def test_an_empty_taken_folder(bench: Bench) -> None:
     bench.check_settled()
 
 
+@each_way
 @pytest.mark.parametrize("breaks_at", ["intent", "done", "forget"])
 @pytest.mark.parametrize("written", [False, True])
 async def test_broken_off_at_each_write(bench: Bench, breaks_at: str, written: bool) -> None:
@@ -140,6 +149,7 @@ async def test_broken_off_at_each_write(bench: Bench, breaks_at: str, written: b
     bench.check_settled()
 
 
+@from_server
 async def test_two_taken_sources_of_one_name(bench: Bench) -> None:
     """Goal: the newer content stands in the end. Method: two taken sources of one name, the older one larger."""
     bench.taken("a", os.urandom(2_000_000))
@@ -193,6 +203,7 @@ async def test_the_temp_file_vanished_before_it_was_published(bench: Bench) -> N
     bench.check_settled()
 
 
+@from_server
 async def test_a_source_that_changes_while_it_is_read(bench: Bench) -> None:
     """Goal: no mixture is published. Method: the producer still has the taken file open and writes at its end."""
     delivery = bench.taken("a", os.urandom(4_000_000))
@@ -223,6 +234,7 @@ async def test_a_source_that_changes_while_it_is_read(bench: Bench) -> None:
     bench.check_settled()
 
 
+@from_server
 async def test_a_taken_source_that_vanished(bench: Bench) -> None:
     """Goal: others are delivered, and the next pass tidies up. Method: remove it between listing and reading."""
     context = await bench.context()
@@ -240,6 +252,7 @@ async def test_a_taken_source_that_vanished(bench: Bench) -> None:
     bench.check_settled()
 
 
+@from_server
 async def test_the_source_folder_is_away(bench: Bench) -> None:
     """Goal: storage that is not mounted proves nothing. Method: an open intent whose whole source folder is away."""
     delivery = bench.taken("a")
@@ -322,6 +335,7 @@ async def test_a_name_that_cannot_be_had_does_not_grow_the_record(bench: Bench) 
     bench.check_settled()
 
 
+@from_server
 async def test_nothing_is_done_after_the_deadline(bench: Bench) -> None:
     """Goal: a worker whose term is over does nothing outside. Method: every kind of open work, deadline passed."""
     delivery = bench.taken("a")
