@@ -44,6 +44,7 @@ FILE_DELIVERED = 60012
 FILE_QUARANTINED = 60013
 BATCH_FAILED_WILL_RETRY = 60016
 BATCH_DELIVERED = 60017
+INTERNAL_ERROR = 60018
 TOO_FEW_FILES = 60019
 SCHEDULE_SET = 60020
 SCHEDULE_STARTED = 60022
@@ -208,6 +209,7 @@ CATALOGUE: Mapping[int, Entry] = {
     BATCH_DELIVERED: Entry(
         "batch-delivered", "info", "transfer", "Transfer {transfer}: a batch of {files} files is delivered."
     ),
+    INTERNAL_ERROR: Entry("internal-error", "critical", "transfer", "Transfer {transfer}: {reason}"),
     TOO_FEW_FILES: Entry(
         "too-few-files",
         "error",

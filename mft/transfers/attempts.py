@@ -16,7 +16,7 @@ from mft.transfers.archive import archive_failed
 from mft.transfers.commands import run_after_failure
 from mft.transfers.context import RunContext
 from mft.transfers.delivery import Prepared, prepare, publish
-from mft.transfers.failures import Failure, classify
+from mft.transfers.failures import INTERNAL, Failure, classify, internal
 from mft.transfers.remotes.base import join
 from mft.transfers.work import Item, LeftOpen, Tally, Work
 
@@ -73,7 +73,8 @@ class Attempts:
     async def _prepare(self, item: Item) -> Prepared | None:
         try:
             return await prepare(self._context, item.taken, item.record)
-        except MftError as error:
+        except Exception as unforeseen:
+            error = internal(unforeseen)
             failure, attempts = self.failed(item, error)
             # Only before any intent: after one it may be published already, and then has to be finished.
             is_new = item.record is None or item.record.state == "taken"
@@ -84,8 +85,8 @@ class Attempts:
     async def _publish(self, item: Item, prepared: Prepared) -> bool:
         try:
             await publish(self._context, item.taken, prepared)
-        except MftError as error:
-            self.failed(item, error)
+        except Exception as unforeseen:
+            self.failed(item, internal(unforeseen))
             return False
         self.delivered(item)
         return True
@@ -106,6 +107,8 @@ class Attempts:
         failure = classify(error, "file", self._context.locations)
         self._tally.failed += 1
         self._work.report(item.taken.name, str(error), item.taken.delivery)
+        if error.stable_code == INTERNAL:
+            tell_internal(self._context, error)
         if isinstance(error, Unavailable):
             raise error  # The connection is gone: no other delivery of this pass could succeed.
         if failure.kind != "file":
@@ -149,6 +152,11 @@ class Attempts:
             raise
         except MftError as failure:
             self._work.report(taken.name, f"in quarantine, but: {failure}", taken.delivery)
+
+
+def tell_internal(context: RunContext, error: MftError) -> None:
+    """Tell of an error that was not foreseen."""
+    context.emit(catalogue.INTERNAL_ERROR, {"transfer": context.transfer, "reason": str(error)})
 
 
 async def in_parallel(items: Iterable[T], work: Callable[[T], Awaitable[None]], count: int, name: str) -> None:

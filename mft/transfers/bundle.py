@@ -70,6 +70,8 @@ def bundler_of(context: RunContext, work: Work, attempts: Attempts) -> Bundler |
     is_bounded = any(isinstance(place, SshLocationSpec) and place.parallel_files_max for place in places)
     if not is_plain or adds_steps or is_bounded or spec.parallel_files == 1 or not context.proves_publication:
         return None
+    if context.memory.is_careful:
+        return None
     if not isinstance(source, LocatedRemote) or not isinstance(destination, LocatedRemote):
         return None
     giver, taker = source.remote, destination.remote

@@ -8,7 +8,8 @@
     file           anything that is wrong with one file                       it waits, longer each time, then is put
                                                                               into quarantine; the others go on
 
-Only the last counts against a file. A full disk and a closed folder do not end a pass at once: files that are taken
+Only the last counts against a file. What no part of the program has foreseen is one of it, too: of that file, and the
+log has all of it. A full disk and a closed folder do not end a pass at once: files that are taken
 already are each tried, since it may be a matter of one large file, or of one folder.
 """
 
@@ -17,6 +18,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
+import structlog
+
+from mft.aio import first_error
 from mft.errors import Conflict, Denied, Exhausted, Invalid, LeadershipLost, MftError, NotFound, Unavailable
 from mft.model.locations import LocalLocationSpec, LocationSpec
 
@@ -27,6 +31,9 @@ Step = Literal["open", "pass", "file"]
 
 CHANGED = "MFT-FILE-1001"
 """Code of the `Conflict` that says that a source has changed: it is tried when it is stable, and is not to blame."""
+
+INTERNAL = "MFT-INTERNAL-1001"
+"""Code of an error that was not foreseen: a bug."""
 
 FOREIGN = "MFT-JOURNAL-1001"
 """Code of the `Conflict` that says that a record is not as this term left it."""
@@ -42,6 +49,15 @@ class Failure(NamedTuple):
     """It is held against the file."""
     ends_pass: bool
     """Nothing more could succeed now."""
+
+
+def internal(error: Exception) -> MftError:
+    """Make an error that was not foreseen one that can be told, and write all of it into the log."""
+    if isinstance(error, MftError):
+        return error
+    structlog.get_logger().error("an error that was not foreseen", exc_info=error)
+    first = first_error(error) if isinstance(error, ExceptionGroup) else error
+    return MftError(f"internal error, please report it with the log: {type(first).__name__}: {first}", code=INTERNAL)
 
 
 def classify(error: MftError, step: Step, locations: Mapping[str, LocationSpec]) -> Failure:

@@ -44,6 +44,8 @@ class Memory:
         """Seconds since 1970."""
         self.missing_since: dict[str, float] = {}
         """Sources that the ledger knows and nobody sees → since when (seconds on CLOCK_BOOTTIME)."""
+        self.is_careful = False
+        """An error was not foreseen, where many files went together: one by one it is held against the one file."""
         self._warned_at = -_WARN_EVERY_S
         self.retries = Retries()
         self.quiet = Quiet()

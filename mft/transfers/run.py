@@ -13,11 +13,11 @@ from mft.errors import MftError, NotFound
 from mft.events import catalogue
 from mft.model.delivery import Record, is_stale_temp
 from mft.transfers.archive import purge_archive
-from mft.transfers.attempts import Attempts, all_of
+from mft.transfers.attempts import Attempts, all_of, tell_internal
 from mft.transfers.batches import run_batch
 from mft.transfers.bundle import BUNDLES_MAX, FILES_MAX, Bundler, bundler_of
 from mft.transfers.context import RunContext
-from mft.transfers.failures import classify
+from mft.transfers.failures import classify, internal
 from mft.transfers.orphans import Prefixes, find_orphans
 from mft.transfers.remotes.base import Entry
 from mft.transfers.taking import Stability, delivery_prefix
@@ -51,6 +51,12 @@ async def run_pass(
     except MftError as error:
         tally.failure = tally.failure or classify(error, "pass", context.locations)
         raise
+    except Exception as unforeseen:
+        told = internal(unforeseen)
+        context.memory.is_careful = True
+        tell_internal(context, told)
+        tally.failure = classify(told, "pass", context.locations)
+        raise told from unforeseen
 
 
 async def sweep_temp(context: RunContext, records: Mapping[str, Record]) -> None:
