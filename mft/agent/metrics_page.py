@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from mft.agent.metrics import PASS_BUCKETS_S, Counts, Labels, State
 from mft.events.catalogue import CATALOGUE
 from mft.model.config import Config
+from mft.model.transfers import locations_of
 
 
 class Moment(Collector):
@@ -120,7 +121,7 @@ class Moment(Collector):
         found: dict[Labels, float] = {}
         for id, status in self._state.transfers.items():
             if (spec := self._config.transfers.get(id)) is not None:
-                for location in (spec.source_location, spec.destination_location):
+                for location in locations_of(spec):
                     found.setdefault((location,), 0)
             if status.state == "broken" and status.location in self._config.locations:
                 found[status.location,] = 1

@@ -30,8 +30,7 @@ from mft.events import catalogue
 from mft.model.config import Config
 from mft.model.leader_groups import NO_LEADER_GROUP, LeaderGroupSpec
 from mft.model.locations import LocalLocationSpec
-from mft.model.transfers import TransferSpec, leader_group_of
-from mft.transfers.archive import archive_location_of
+from mft.model.transfers import TransferSpec, leader_group_of, locations_of
 
 _BLAMED = frozenset({"", "transient", "partner"})
 """Classes of errors for which the way to the partner may be to blame."""
@@ -150,10 +149,10 @@ class Yielding:
         if led is None or spec is None or outcome.cancelled:
             return
         if outcome.error and self._is_to_blame(outcome):
-            failed = {outcome.location} if outcome.location else _locations(spec)
+            failed = {outcome.location} if outcome.location else set(locations_of(spec))
             led.troubles.failed(failed, began, boottime())
         elif not outcome.error and (outcome.delivered or not outcome.failed):
-            led.troubles.worked(_locations(spec), began)
+            led.troubles.worked(locations_of(spec), began)
 
     async def run(self) -> None:
         """Look after the leaderships of this instance until cancelled."""
@@ -295,12 +294,8 @@ def partners_of(transfers: Mapping[str, TransferSpec], group: str) -> frozenset[
         location
         for id, spec in transfers.items()
         if leader_group_of(id, spec) == group
-        for location in _locations(spec)
+        for location in locations_of(spec)
     )
-
-
-def _locations(spec: TransferSpec) -> set[str]:
-    return {spec.source_location, spec.destination_location, archive_location_of(spec)} - {""}
 
 
 def _name(candidate: Candidate) -> str:

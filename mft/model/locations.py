@@ -52,7 +52,8 @@ class SshLocationSpec(Spec, frozen=True, kw_only=True):
     parallel_files_max: Annotated[int, Meta(ge=0, le=1024)] = 0
     """Files on their way to or from this partner at one time, of all transfers together; 0: no bound of its own."""
     bandwidth_bytes_s: Annotated[int, Meta(ge=0)] = 0
-    """Bytes a second to and from this partner, of all transfers together; 0: as fast as it goes."""
+    """Bytes a second to and from this partner, of all transfers together, also what is read back or archived; 0: as
+    fast as it goes."""
     sweeps_temp: bool = False
     """The partner removes or takes temp files (`.*.part`) by itself. A delivery whose temp file is gone is then
     *uncertain* instead of proven."""

@@ -80,7 +80,8 @@ class TransferSpec(Spec, frozen=True, kw_only=True):
     priority: Annotated[int, Meta(ge=-100, le=100)] = 0
     """Where a partner takes only so many files at one time (`parallel_files_max`), transfers with more go first."""
     bandwidth_bytes_s: Annotated[int, Meta(ge=0)] = 0
-    """Bytes a second that this transfer may send, all its files together; 0: as fast as it goes."""
+    """Bytes a second that this transfer may send, all its files together; what is read back, or copied into an archive,
+    counts as well. 0: as fast as it goes."""
     poll_interval_s: Seconds = 10.0
     stable_interval_s: Annotated[float, Meta(ge=0, le=86400)] = 10.0
     """Seconds that size and time must not have changed before a file is taken; 0 where producers rename into place."""
@@ -96,3 +97,15 @@ def leader_group_of(id: str, spec: TransferSpec) -> str:
     if spec.leader_group:
         return spec.leader_group
     return DEFAULT_GROUP if spec.run_on == "all" else f"transfer-{id}"
+
+
+def archive_location_of(spec: TransferSpec) -> str:
+    """Name the location in which a transfer archives, if that is another than its source's; else nothing."""
+    location = spec.archive.location if spec.archive is not None else ""
+    return "" if location == spec.source_location else location
+
+
+def locations_of(spec: TransferSpec) -> tuple[str, ...]:
+    """Name the locations between which a transfer moves content, each once: source, destination, archive."""
+    ends = (spec.source_location, spec.destination_location, archive_location_of(spec))
+    return tuple(dict.fromkeys(end for end in ends if end))

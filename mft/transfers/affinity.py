@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mft.model.config import Config
 from mft.model.locations import LocationSpec
+from mft.model.transfers import locations_of
 
 
 def affinities(config: Config) -> dict[str, str]:
@@ -12,6 +13,7 @@ def affinities(config: Config) -> dict[str, str]:
     Two transfers belong together if they share a location with limits, also over others. One alone has a name of its
     own, by which it stays with a worker that remembers its files.
     """
+    # The archive's location counts like the two ends: what is copied there goes by the same worker's limits.
     limited = {id for id, spec in config.locations.items() if _is_limited(spec)}
     root: dict[str, str] = {id: id for id in limited}
 
@@ -22,12 +24,12 @@ def affinities(config: Config) -> dict[str, str]:
         return id
 
     for spec in config.transfers.values():
-        ends = sorted({spec.source_location, spec.destination_location} & limited)
+        ends = sorted(limited.intersection(locations_of(spec)))
         for other in ends[1:]:
             root[find(other)] = find(ends[0])
     found = {}
     for id, spec in config.transfers.items():
-        ends = sorted({spec.source_location, spec.destination_location} & limited)
+        ends = sorted(limited.intersection(locations_of(spec)))
         found[id] = f"location {find(ends[0])}" if ends else f"transfer {id}"
     return found
 

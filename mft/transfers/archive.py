@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Set
 from mft.errors import Conflict, Denied, Exhausted, MftError, NotFound, Unavailable
 from mft.events import catalogue
 from mft.model.delivery import is_stale_temp, taken_at
-from mft.model.transfers import TransferSpec
 from mft.transfers.context import RunContext
 from mft.transfers.folders import make_path
 from mft.transfers.naming import stamp_of, stamped
@@ -22,12 +21,6 @@ _PURGE_EVERY_S = 3600.0
 _DEPTH_MAX = 32
 """Folders within each other that are looked into."""
 _DAY_S = 86400.0
-
-
-def archive_location_of(spec: TransferSpec) -> str:
-    """Name the location in which a transfer archives, if that is another than its source's; else nothing."""
-    location = spec.archive.location if spec.archive is not None else ""
-    return "" if location == spec.source_location else location
 
 
 async def archive_done(context: RunContext, taken: Taken) -> None:
@@ -144,7 +137,7 @@ async def _copy(context: RunContext, taken: Taken, folder: str, path: str) -> No
     await make_path(remote, "", path.rpartition("/")[0])
     try:
         async with context.source.read(old) as pieces:
-            await remote.write(temp, _permitted(context, pieces))
+            await remote.write(temp, _passed_on(context, pieces))
         arrived = await remote.lstat(temp)
         if arrived.size_bytes != before.size_bytes:
             raise MftError(f"{before.size_bytes} bytes were copied, but {arrived.size_bytes} arrived")
@@ -164,8 +157,10 @@ async def _replace(remote: Remote, old: str, new: str) -> None:
     await remote.rename(old, new)
 
 
-async def _permitted(context: RunContext, pieces: AsyncIterator[Content]) -> AsyncIterator[Content]:
+async def _passed_on(context: RunContext, pieces: AsyncIterator[Content]) -> AsyncIterator[Content]:
+    """Pass the content on, as long as the term lasts, and keep to the pace."""
     async for piece in pieces:
+        await context.throttle_archive(len(piece))
         context.permit.check()
         yield piece
 

@@ -6,7 +6,7 @@ import hashlib
 from typing import Literal, NamedTuple
 
 from mft.errors import MftError
-from mft.transfers.context import Permit
+from mft.transfers.context import Permit, Throttle
 from mft.transfers.remotes.base import Remote
 
 Check = Literal["size", "hash", "read-back"]
@@ -20,8 +20,8 @@ class Sent(NamedTuple):
     sha256: str
 
 
-async def check_arrived(remote: Remote, sent: Sent, how: Check, permit: Permit) -> None:
-    """Compare what arrived with what was sent.
+async def check_arrived(remote: Remote, sent: Sent, how: Check, permit: Permit, throttle: Throttle) -> None:
+    """Compare what arrived with what was sent. `throttle` is that of what is read back.
 
     Raises:
         MftError: it is something else. Sent once more it may arrive.
@@ -33,15 +33,16 @@ async def check_arrived(remote: Remote, sent: Sent, how: Check, permit: Permit) 
         return
     found = await remote.sha256(sent.path) if how == "hash" else None
     if found is None:
-        found = await _read_back(remote, sent.path, permit)
+        found = await _read_back(remote, sent.path, permit, throttle)
     if found.lower() != sent.sha256:
         raise MftError(f"what arrived is not what was sent: its SHA-256 is {found}, not {sent.sha256}")
 
 
-async def _read_back(remote: Remote, path: str, permit: Permit) -> str:
+async def _read_back(remote: Remote, path: str, permit: Permit, throttle: Throttle) -> str:
     digest = hashlib.sha256()
     async with remote.read(path) as pieces:
         async for piece in pieces:
+            await throttle(len(piece))
             permit.check()
             digest.update(piece)
     return digest.hexdigest()

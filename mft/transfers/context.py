@@ -14,7 +14,7 @@ from mft.aio import boottime
 from mft.errors import LeadershipLost, MftError
 from mft.model.delivery import Kept, Record, Term, temp_name
 from mft.model.locations import LocationSpec, SshLocationSpec
-from mft.model.transfers import TransferSpec
+from mft.model.transfers import TransferSpec, archive_location_of
 from mft.transfers.memory import Memory
 from mft.transfers.remotes.base import Remote, join
 from mft.transfers.targets import Targets
@@ -110,10 +110,16 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True):
     """Kept source → as it was when it was delivered, at the beginning of the run."""
     archive: Remote | None = None
     """Where delivered sources are kept, if that is neither the source's location nor nowhere."""
+    archive_spec: LocationSpec | None = None
     memory: Memory = msgspec.field(default_factory=Memory)
     """What the worker remembers of this transfer from run to run."""
     progress: Progress = _say_nothing
     throttle: Throttle = _wait_for_nothing
+    """Of what is sent from the source to the destination."""
+    throttle_read_back: Throttle = _wait_for_nothing
+    """Of what is read back from the destination."""
+    throttle_archive: Throttle = _wait_for_nothing
+    """Of what is copied from the source into an archive."""
     turn: Turn = nullcontext
     transfers: frozenset[str] = frozenset()
     """All transfers in the config: what stands in `.mft/` for another is told of. Empty: that is not looked at."""
@@ -143,9 +149,13 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def locations(self) -> Mapping[str, LocationSpec]:
-        """Give the specs of source and destination by their locations' ids."""
-        source = {self.spec.source_location: self.source_spec} if self.source_spec is not None else {}
-        return {**source, self.spec.destination_location: self.destination_spec}
+        """Give the specs of source, destination and archive by their locations' ids."""
+        found = {self.spec.destination_location: self.destination_spec}
+        if self.source_spec is not None:
+            found[self.spec.source_location] = self.source_spec
+        if self.archive_spec is not None:
+            found[archive_location_of(self.spec)] = self.archive_spec
+        return found
 
     @property
     def proves_publication(self) -> bool:

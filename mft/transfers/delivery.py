@@ -138,7 +138,7 @@ async def _check(context: RunContext, sending: Sending) -> None:
     # What was written over several connections is not believed by its size alone.
     how = "hash" if sending.is_resumed and context.spec.content_check == "size" else context.spec.content_check
     sent = Sent(sending.path, sending.bytes_done, sending.sha256)
-    await check_arrived(context.destination, sent, how, context.permit)
+    await check_arrived(context.destination, sent, how, context.permit, context.throttle_read_back)
 
 
 def _record(context: RunContext, taken: Taken, target: str, source: Entry, sending: Sending | None = None) -> Record:

@@ -20,7 +20,7 @@ from mft.events import catalogue
 from mft.model.config import Config
 from mft.model.delivery import Record, Term
 from mft.model.locations import LocalLocationSpec
-from mft.model.transfers import TransferSpec, leader_group_of
+from mft.model.transfers import TransferSpec, leader_group_of, locations_of
 from mft.transfers.journal import Journal
 from mft.transfers.lead import Commit, Lead, MakePass, Outcome, PassResult
 from mft.transfers.notify import Folder, Folders, Notifier, folder_path
@@ -280,7 +280,7 @@ class Dispatcher:
     def _free(self, location: str) -> None:
         """Have the transfers of a location that works again go on."""
         for id, spec in self._config.value.transfers.items():
-            if location in {spec.source_location, spec.destination_location} and id in self._passes:
+            if location in locations_of(spec) and id in self._passes:
                 self._passes[id].free()
 
     async def _load(self, journal: Journal, slots: SlotStore, transfers: Set[str] | None = None) -> None:
@@ -324,7 +324,6 @@ def _is_changed(id: str, before: Config, now: Config) -> bool:
     old, new = before.transfers.get(id), now.transfers[id]
     if old != new:
         return True
-    locations = (new.source_location, new.destination_location)
-    return any(before.locations.get(name) != now.locations.get(name) for name in locations) or any(
+    return any(before.locations.get(name) != now.locations.get(name) for name in locations_of(new)) or any(
         before.calendars.get(name) != now.calendars.get(name) for name in new.start.calendars
     )

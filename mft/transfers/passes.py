@@ -17,7 +17,7 @@ from mft.errors import Conflict, Invalid, LeadershipLost, MftError, NotFound, Un
 from mft.events import catalogue
 from mft.model.delivery import Record
 from mft.model.timetable import SLOTS_COUNTED_MAX, Timetable, timetable_of
-from mft.model.transfers import TransferSpec
+from mft.model.transfers import TransferSpec, locations_of
 from mft.transfers.breaker import wait_s
 from mft.transfers.counting import counted, ends_at
 from mft.transfers.lead import Lead, Outcome
@@ -366,7 +366,9 @@ class Passes:
             raise
         done = sum(record.state == "done" for record in puts.values())
         if done:
-            self._lead.partners.worked(self._locations())  # One that was to be tried need not go on to its end.
+            assert self._spec is not None
+            # One that was to be tried need not go on to its end. Of the archive, which comes after, this says nothing.
+            self._lead.partners.worked((self._spec.source_location, self._spec.destination_location))
             self._arrived += done
             if boottime() - self._counted_at > _COUNT_S:
                 await self._count()
@@ -414,7 +416,7 @@ class Passes:
 
     def _locations(self) -> tuple[str, ...]:
         assert self._spec is not None
-        return tuple(dict.fromkeys((self._spec.source_location, self._spec.destination_location)))
+        return locations_of(self._spec)
 
     # ---- what is written down and told
 

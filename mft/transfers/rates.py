@@ -7,9 +7,14 @@ import heapq
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import NamedTuple
 
 from mft.aio import boottime
 from mft.model.locations import LocationSpec, SshLocationSpec
+from mft.model.transfers import TransferSpec, archive_location_of
+
+Throttle = Callable[[int], Awaitable[None]]
 
 
 class Rate:
@@ -73,6 +78,17 @@ class Turns:
                 turn.set_result(None)
 
 
+class Throttles(NamedTuple):
+    """Waits until so many bytes more may go, for each way that content goes in a transfer."""
+
+    send: Throttle
+    """From the source to the destination."""
+    read_back: Throttle
+    """From the destination, to be compared."""
+    archive: Throttle
+    """From the source into the archive."""
+
+
 class Limits:
     """The bounds of all transfers and locations of one worker."""
 
@@ -80,12 +96,26 @@ class Limits:
         self._rates: dict[tuple[str, str], Rate] = {}
         self._turns: dict[str, Turns] = {}
 
-    def throttle(
-        self, transfer: str, bytes_s: int, locations: Mapping[str, LocationSpec]
-    ) -> Callable[[int], Awaitable[None]]:
-        """Give what waits until so many bytes more may be sent by this transfer and at both of its `locations`."""
+    def throttles(self, transfer: str, spec: TransferSpec, locations: Mapping[str, LocationSpec]) -> Throttles:
+        """Give what bounds each way that content goes in this transfer, between its `locations`."""
+        source, destination = spec.source_location, spec.destination_location
+        bound = partial(self._throttle, transfer, spec.bandwidth_bytes_s, locations)
+        return Throttles(
+            send=bound((source, destination)),
+            read_back=bound((destination,)),
+            archive=bound((source, archive_location_of(spec) or source)),
+        )
+
+    def _throttle(
+        self, transfer: str, bytes_s: int, locations: Mapping[str, LocationSpec], passed: tuple[str, ...]
+    ) -> Throttle:
+        """Give what waits until so many bytes more may pass these locations.
+
+        One that is passed twice, from it and to it, counts twice: both ways go over the partner's one line.
+        """
         rates = [(self._rate("transfer", transfer), bytes_s)]
-        for id, spec in locations.items():
+        for id in passed:
+            spec = locations[id]
             if isinstance(spec, SshLocationSpec):
                 rates.append((self._rate("location", id), spec.bandwidth_bytes_s))
         bounded = [(rate, most) for rate, most in rates if most]
@@ -98,7 +128,7 @@ class Limits:
 
     @asynccontextmanager
     async def turn(self, priority: int, locations: Mapping[str, LocationSpec]) -> AsyncIterator[None]:
-        """Wait until both locations take one more file; have it for as long as the block lasts."""
+        """Wait until all these locations take one more file; have it for as long as the block lasts."""
         async with AsyncExitStack() as stack:
             # In one order for all, so that transfers in opposite directions do not wait for each other.
             for id, spec in sorted(locations.items(), key=lambda pair: pair[0]):

@@ -16,7 +16,7 @@ from mft.aio import Latest, boottime, cancel_and_wait
 from mft.errors import Conflict, LeadershipLost, MftError, NotFound, Unavailable
 from mft.model.config import Config
 from mft.model.delivery import Record, Term
-from mft.transfers.archive import archive_location_of
+from mft.model.transfers import archive_location_of, locations_of
 from mft.transfers.delivery import Permit, RunContext
 from mft.transfers.failures import FOREIGN, classify
 from mft.transfers.located import LocatedRemote, Role
@@ -269,7 +269,8 @@ class OutboundWorker:
         destination = await self._remote(config, spec.destination_location, "destination")
         archive_location = archive_location_of(spec)
         archive = await self._remote(config, archive_location, "archive") if archive_location else None
-        places = {id: config.locations[id] for id in (spec.source_location, spec.destination_location)}
+        places = {id: config.locations[id] for id in locations_of(spec)}
+        throttles = self._limits.throttles(order.transfer, spec, places)
         context = RunContext(
             transfer=order.transfer,
             spec=spec,
@@ -286,9 +287,12 @@ class OutboundWorker:
             emit=partial(self._emit_of, {"version": version, "attempt": f"{order.create_revision}.{order.run}"}),
             ledger=order.ledger,
             archive=archive,
+            archive_spec=config.locations.get(archive_location),
             memory=self._memories.setdefault(order.transfer, Memory()),
             transfers=frozenset(config.transfers),
-            throttle=self._limits.throttle(order.transfer, spec.bandwidth_bytes_s, places),
+            throttle=throttles.send,
+            throttle_read_back=throttles.read_back,
+            throttle_archive=throttles.archive,
             turn=partial(self._limits.turn, spec.priority, places),
             progress=RunProgress(order.run, self._send, lambda: (tally.delivered, tally.failed)),
         )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from mft.events import catalogue
+from mft.model.delivery import Record
 from mft.model.starts import StartSpec
+from mft.model.transfer_parts import ArchiveSpec
 from tests.integration.dispatcher.conftest import Field, Pass, Ran
 from tests.rig.waiting import eventually
 
@@ -37,6 +39,35 @@ async def test_a_broken_location_holds_up_all_its_transfers(field: Field) -> Non
     assert paused["location"] == "b"
     assert len(field.told(catalogue.PARTNER_RESUMED)) == 1
     assert len(field.told(catalogue.PARTNER_FAILED_WILL_RETRY)) == 2
+
+
+async def test_a_broken_archive_holds_up_those_that_use_it(field: Field) -> None:
+    """Goal: an archive elsewhere is a place like the others. Method: deliver, then fail at it, until told not to.
+
+    That a file was delivered is no news of the archive, which comes after that.
+    """
+    archive = ArchiveSpec(location="c", path="kept")
+    field.set(t={"archive": archive}, u={"archive": archive}, v={})
+    broken = True
+
+    async def fail_at_c(made: Pass) -> Ran:
+        if not broken or made.transfer == "v":
+            return Ran()
+        await made.commit({f"of-{made.transfer}": Record(state="done", name="file")}, ())
+        return Ran(error="cannot connect", error_class="transient", location="c")
+
+    field.work = fail_at_c
+    async with field.node("n1") as node:
+        await eventually(lambda: field.told(catalogue.PARTNER_PAUSED))
+        await eventually(lambda: "broken" in {node.status(id).state for id in "tu"})
+        assert node.status("v").state == "idle"
+        assert field.told(catalogue.PARTNER_RESUMED) == []
+        broken = False
+        node.dispatcher.run_now("t")
+        await eventually(lambda: {node.status(id).state for id in "tu"} == {"idle"})
+    (paused,) = field.told(catalogue.PARTNER_PAUSED)
+    assert paused["location"] == "c"
+    assert len(field.told(catalogue.PARTNER_RESUMED)) == 1
 
 
 async def test_a_changed_config_tries_at_once(field: Field) -> None:

@@ -34,6 +34,17 @@ def reasons(bench: Bench) -> list[str]:
     return [str(fields["reason"]) for id, fields in bench.events if id == catalogue.FILE_FAILED_WILL_RETRY]
 
 
+class Asked:
+    """A throttle that lets everything pass at once and counts it."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+
+    async def __call__(self, size_bytes: int) -> None:
+        """Count."""
+        self.size_bytes += size_bytes
+
+
 class At(Permit):
     """A permit that does something at one of its checks: between two pieces of a content, for instance."""
 

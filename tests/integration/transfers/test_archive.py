@@ -10,16 +10,18 @@ import msgspec
 import pytest
 
 from mft.aio import boottime
-from mft.errors import Exhausted, LeadershipLost, MftError
+from mft.errors import Exhausted, LeadershipLost, MftError, Unavailable
 from mft.events import catalogue
 from mft.model.delivery import Term, temp_name
 from mft.model.locations import LocalLocationSpec
 from mft.model.transfer_parts import ArchiveSpec, RetrySpec
-from mft.transfers.archive import archive_location_of, purge_archive
+from mft.model.transfers import archive_location_of
+from mft.transfers.archive import purge_archive
+from mft.transfers.failures import classify
 from mft.transfers.naming import stamped
 from mft.transfers.remotes.base import Remote
 from tests.integration.transfers.conftest import Bench, sftp_location
-from tests.integration.transfers.files import reasons, run_with, told, tree
+from tests.integration.transfers.files import Asked, reasons, run_with, told, tree
 from tests.rig.disks import small_disk
 from tests.rig.sshd import Sshd
 
@@ -72,6 +74,38 @@ async def test_copied_to_another_location(bench: Bench, shared_sshd: Sshd, tmp_p
     assert tree(folder) == contents
     assert sorted(path.name for path in folder.iterdir()) == sorted(contents)
     bench.check_settled()
+
+
+@pytest.mark.parametrize("how", ["moved", "kept", "elsewhere"])
+async def test_copies_keep_to_the_pace(bench: Bench, shared_sshd: Sshd, tmp_path: Path, how: str) -> None:
+    """Goal: what is copied into an archive counts towards limits. Method: count what is asked of them; a move is none.
+
+    What is sent is asked of another throttle.
+    """
+    if how == "elsewhere":
+        remote = await elsewhere(bench, shared_sshd, tmp_path / "archive")
+    else:
+        archive_in(bench)
+        remote = None
+    bench.spec = msgspec.structs.replace(bench.spec, delete_source=how != "kept")
+    sizes = [1_000_000, 7, 0]
+    for number, size_bytes in enumerate(sizes):
+        bench.give(str(number), bytes(size_bytes))
+    sent, archived = Asked(), Asked()
+    await run_with(bench, archive=remote, throttle=sent, throttle_archive=archived)
+    assert sent.size_bytes == sum(sizes)
+    assert archived.size_bytes == (0 if how == "moved" else sum(sizes))
+    assert told(bench, catalogue.FILE_ARCHIVED) == len(sizes)
+
+
+async def test_an_archives_outage_is_its_partners(bench: Bench, shared_sshd: Sshd) -> None:
+    """Goal: what fails at an archive elsewhere is laid at that place. Method: a partner, which cannot be reached."""
+    archive_in(bench, location="other")
+    context = msgspec.structs.replace(await bench.context(), archive_spec=sftp_location(shared_sshd))
+    error = Unavailable("cut")
+    error.location, error.role = "other", "archive"
+    assert classify(error, "file", context.locations).kind == "partner"
+    assert set(context.locations) == {"source", "partner", "other"}
 
 
 async def test_a_kept_source_is_copied(bench: Bench) -> None:

@@ -16,7 +16,7 @@ from mft.model.locations import LocalLocationSpec
 from mft.transfers.located import LocatedRemote
 from mft.transfers.sending import RESUMED_BYTES_MIN
 from tests.integration.transfers.conftest import Bench, bench_at, sftp_location
-from tests.integration.transfers.files import at_mib, cut, reasons, run_with, told, tree
+from tests.integration.transfers.files import Asked, at_mib, cut, reasons, run_with, told, tree
 from tests.rig.sshd import Sshd
 
 CONTENT = os.urandom(20 * 1024 * 1024 + 77)
@@ -62,6 +62,19 @@ async def test_damage_on_the_way_is_found(bench: Bench, check: Literal["hash", "
     assert (await bench.run()).delivered == 1
     assert bench.arrived() == {"a": CONTENT}
     bench.check_settled()
+
+
+@pytest.mark.parametrize("check", ["size", "read-back"])
+async def test_what_is_read_back_keeps_to_the_pace(bench: Bench, check: Literal["size", "read-back"]) -> None:
+    """Goal: reading back counts towards the partner's limit. Method: count what is asked of the throttles."""
+    bench.spec = msgspec.structs.replace(bench.spec, content_check=check)
+    sizes = [3_000_000, 7, 0]
+    for number, size_bytes in enumerate(sizes):
+        bench.give(str(number), bytes(size_bytes))
+    sent, read_back = Asked(), Asked()
+    assert (await run_with(bench, throttle=sent, throttle_read_back=read_back)).delivered == len(sizes)
+    assert sent.size_bytes == sum(sizes)
+    assert read_back.size_bytes == (sum(sizes) if check == "read-back" else 0)
 
 
 async def test_a_wrong_size_is_found(bench: Bench) -> None:

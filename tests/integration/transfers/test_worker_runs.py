@@ -15,6 +15,7 @@ import pytest
 from mft.aio import boottime
 from mft.model.config import Config
 from mft.model.locations import LocalLocationSpec
+from mft.model.transfer_parts import ArchiveSpec
 from mft.model.transfers import TransferSpec
 from mft.transfers.taking import new_delivery
 from mft.worker.frames import (
@@ -194,6 +195,34 @@ async def test_limits_are_of_all_that_a_worker_does(here: Path, shared_sshd: Ssh
     assert [ran.delivered for ran in ended] == [3, 3]
     assert took_s >= 500_000 / 600_000 * 0.95
     assert len(list((here / "in").iterdir())) == 6
+
+
+async def test_an_archives_limits_count(here: Path, shared_sshd: Sshd) -> None:
+    """Goal: what is archived with a partner keeps to that partner's limits. Method: two transfers that send elsewhere.
+
+    Six files of 100 kB at 600 kB a second take at least the time of all but the last.
+    """
+    (here / "other").mkdir()
+    for number in range(3):
+        (here / "other" / f"g{number}").write_bytes(bytes(100_000))
+    partner = sftp_location(shared_sshd, bandwidth_bytes_s=600_000, parallel_files_max=1)
+    archive = ArchiveSpec(location="partner", path=str(here / "kept"), name="exact")
+    config = Config(
+        locations={
+            "here": LocalLocationSpec(root=str(here)),
+            "there": LocalLocationSpec(root=str(here / "in")),
+            "partner": partner,
+        },
+        transfers={"t": transfer(archive=archive), "u": transfer(source_path="other", archive=archive)},
+    )
+    async with working() as agent:
+        await agent.configure(config)
+        began = boottime()
+        ended = await agent.run_all("t", "u")
+        took_s = boottime() - began
+    assert [ran.delivered for ran in ended] == [3, 3]
+    assert took_s >= 500_000 / 600_000 * 0.95
+    assert len(list((here / "kept").iterdir())) == 6
 
 
 @pytest.mark.parametrize("is_kept", [False, True], ids=["taken", "kept"])

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
+
+import pytest
 
 from mft.aio import boottime
 from mft.model.locations import LocalLocationSpec, LocationSpec, SftpLocationSpec
-from mft.transfers.rates import Limits, Rate, Turns
+from mft.model.transfer_parts import ArchiveSpec
+from mft.model.transfers import TransferSpec
+from mft.transfers.rates import Limits, Rate, Throttle, Throttles, Turns
 
 
 def _partner(parallel_files_max: int = 0, bandwidth_bytes_s: int = 0) -> SftpLocationSpec:
@@ -16,6 +21,17 @@ def _partner(parallel_files_max: int = 0, bandwidth_bytes_s: int = 0) -> SftpLoc
         host_keys=("SHA256:x",),
         parallel_files_max=parallel_files_max,
         bandwidth_bytes_s=bandwidth_bytes_s,
+    )
+
+
+def _transfer(source: str, destination: str, archive: str | None = None, **changes: Any) -> TransferSpec:
+    return TransferSpec(
+        source_location=source,
+        source_path="out",
+        destination_location=destination,
+        destination_path="in",
+        archive=ArchiveSpec(location=archive, path="kept") if archive is not None else None,
+        **changes,
     )
 
 
@@ -37,21 +53,71 @@ async def test_a_rate_is_kept_by_all_together() -> None:
 async def test_without_a_rate_nothing_waits() -> None:
     """Goal: 0 is as fast as it goes. Method: far more bytes than any rate would let through."""
     limits = Limits()
-    throttle = limits.throttle("t", 0, {"here": LocalLocationSpec(), "partner": _partner()})
+    throttle = limits.throttles("t", _transfer("here", "partner"), {"here": LocalLocationSpec(), "partner": _partner()})
     began = boottime()
     for _ in range(1000):
-        await throttle(2**40)
+        await throttle.send(2**40)
     assert boottime() - began < 10
 
 
 async def test_a_partners_rate_is_shared_by_transfers() -> None:
     """Goal: the bound of a location is over all transfers. Method: two of them, each without a bound of its own."""
-    limits, places = Limits(), {"partner": _partner(bandwidth_bytes_s=100_000)}
-    one, other = limits.throttle("one", 0, places), limits.throttle("other", 0, places)
+    places: dict[str, LocationSpec] = {"here": LocalLocationSpec(), "partner": _partner(bandwidth_bytes_s=100_000)}
+    limits = Limits()
+    one = limits.throttles("one", _transfer("here", "partner"), places)
+    other = limits.throttles("other", _transfer("partner", "here"), places)
     began = boottime()
     for throttle in (one, other, one):
-        await throttle(10_000)
+        await throttle.send(10_000)
     assert boottime() - began >= 0.2 * 0.99
+
+
+@pytest.mark.parametrize(
+    ("limited", "bounded"),
+    [
+        ("source", {"send", "archive"}),
+        ("destination", {"send", "read_back"}),
+        ("archive", {"archive"}),
+        ("transfer", {"send", "read_back", "archive"}),
+        ("", set[str]()),
+    ],
+)
+async def test_each_way_of_content_passes_its_own_limits(limited: str, bounded: set[str]) -> None:
+    """Goal: read-back and archive copies keep to the limits of where they pass. Method: use up one limit for ever.
+
+    A second transfer uses a location's limit up: a gigabyte of content there, where a byte a second may pass.
+    """
+    limits = Limits()
+    places: dict[str, LocationSpec] = {id: _partner(0, id == limited) for id in ("source", "destination", "archive")}
+    bytes_s = int(limited == "transfer")
+    spec = _transfer("source", "destination", "archive", bandwidth_bytes_s=bytes_s)
+    if limited in places:
+        await limits.throttles("other", _transfer(limited, limited), places).read_back(10**9)
+    elif limited:
+        await limits.throttles("t", spec, places).send(10**9)
+    throttles = limits.throttles("t", spec, places)
+    assert {way for way in Throttles._fields if await _waits(getattr(throttles, way))} == bounded
+
+
+async def test_a_partner_that_content_comes_from_and_goes_to_counts_both_ways() -> None:
+    """Goal: the limit is of bytes to and from a partner. Method: its archive is at the source; count what is taken."""
+    limits = Limits()
+    places: dict[str, LocationSpec] = {"here": LocalLocationSpec(), "partner": _partner(bandwidth_bytes_s=100_000)}
+    throttles = limits.throttles("t", _transfer("partner", "here", ""), places)
+    began = boottime()
+    await throttles.archive(10_000)
+    await throttles.send(0)
+    assert boottime() - began >= 0.2 * 0.99
+
+
+async def _waits(throttle: Throttle) -> bool:
+    """Say whether one byte more has to wait."""
+    try:
+        async with asyncio.timeout(0):  # What need not wait comes back before the loop could look at the clock.
+            await throttle(1)
+    except TimeoutError:
+        return True
+    return False
 
 
 async def test_who_has_more_priority_goes_first() -> None:

@@ -15,7 +15,7 @@ from mft.model.config import Config
 from mft.model.locations import LocalLocationSpec, SftpLocationSpec
 from mft.model.starts import StartSpec
 from mft.model.timetable import Slots, Timetable, timetable_of
-from mft.model.transfer_parts import ExpectSpec
+from mft.model.transfer_parts import ArchiveSpec, ExpectSpec
 from mft.model.transfers import TransferSpec
 from mft.transfers.affinity import affinities
 from mft.transfers.breaker import FAILURES_MAX, PROBE_S_MAX, REMIND_S, WAITS_S, Breaker, wait_s
@@ -243,9 +243,13 @@ def test_periods_are_counted_once_each() -> None:
 def test_transfers_that_share_limits_share_a_worker() -> None:
     """Goal: limits of a partner are kept in one process. Method: a row over two, one beside, one without."""
 
-    def transfer(source: str, destination: str) -> TransferSpec:
+    def transfer(source: str, destination: str, archive: ArchiveSpec | None = None) -> TransferSpec:
         return TransferSpec(
-            source_location=source, source_path="", destination_location=destination, destination_path=""
+            source_location=source,
+            source_path="",
+            destination_location=destination,
+            destination_path="",
+            archive=archive,
         )
 
     partner = SftpLocationSpec(address="x", username="u", host_keys=("k",))
@@ -264,8 +268,10 @@ def test_transfers_that_share_limits_share_a_worker() -> None:
             "d": transfer("disk", "three"),
             "e": transfer("disk", "free"),
             "f": transfer("free", "disk"),
+            "g": transfer("disk", "free", ArchiveSpec(location="three", path="kept")),
         },
     )
     found = affinities(config)
     assert found["a"] == found["b"] == found["c"]
+    assert found["d"] == found["g"], "what is archived there counts as well"
     assert len(set(found.values())) == 4
