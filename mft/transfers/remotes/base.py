@@ -10,7 +10,7 @@ PIECE_BYTES = 252 * 1024
 """Most bytes of one piece of content, as a rule: as much as one request to an OpenSSH server holds, in whole pages."""
 
 Content = bytes | memoryview
-"""A piece of a file's content."""
+"""A piece of a file's content. Nobody changes it once it is given: it is hashed, written and sent later."""
 
 
 class Entry(NamedTuple):
@@ -68,7 +68,8 @@ class Remote(Protocol):
     async def write(self, path: str, content: AsyncIterator[Content], offset: int = 0) -> int:
         """Make a file of this content, on stable storage where the remote offers that. Returns bytes written.
 
-        With an `offset` the file is there already and is cut off or written on from that byte; else it is new.
+        With an `offset` the file is there already, and is written on from that byte: what stands behind it is cut off,
+        or written over as far as the content reaches. Else it is new.
         """
         ...
 

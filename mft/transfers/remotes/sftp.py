@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 _ROOM_BYTES_MIN = 1024 * 1024
 """A disk with less room than this counts as full when a write fails."""
+_FULL = ("no space left", "quota exceeded", "disk full")
+"""How servers put it that have no code for it."""
 _OPEN_MAX = 30
 """Files open at one time on a channel of a server that is not OpenSSH's: some allow no more than 64."""
 _LISTINGS_AHEAD = 4
@@ -215,9 +217,11 @@ class SftpRemote:
                 yield piece
 
     async def _more_exactly(self, path: str, error: MftError) -> MftError:
-        """Tell a full disk from another failure: version 3 has no word for it, but some servers tell the room left."""
+        """Tell a full disk from another failure: version 3 has no code for it; some servers say so, some tell the room."""
         if not isinstance(error.__cause__, Refused) or error.__cause__.code != Code.FAILURE:
             return error
+        if any(words in error.__cause__.reason.lower() for words in _FULL):
+            return Exhausted(error.message)
         folder = path.rpartition("/")[0] or ("/" if path.startswith("/") else ".")
         try:
             body = wire.string(wire.STATVFS) + wire.path(folder)

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from mft.auth.passwords import hash_password
-from mft.model.locations import LocalLocationSpec, LocationSpec, ScpLocationSpec
+from mft.model.locations import LocalLocationSpec, LocationSpec, ScpLocationSpec, SftpLocationSpec
 from mft.model.services import ListenerSpec
 from mft.services.host_keys import make_host_keys, public_line
 from mft.transfers.remotes.base import Remote, join
@@ -120,7 +120,17 @@ def keys() -> Keys:
     return Keys(make_host_keys(), hash_password(PASSWORD), private, public)
 
 
-@pytest.fixture(params=["local", "openssh", "own", "scp", "scp-busybox"])
+PLACES: Mapping[str, type] = {
+    "local": LocalLocationSpec,
+    "openssh": SftpLocationSpec,
+    "own": SftpLocationSpec,
+    "scp": ScpLocationSpec,
+    "scp-busybox": ScpLocationSpec,
+}
+"""Each kind of remote, and what it is behind."""
+
+
+@pytest.fixture(params=PLACES)
 async def place(
     request: pytest.FixtureRequest, shared_sshd: Sshd, shell_sshds: Mapping[str, Sshd], keys: Keys, tmp_path: Path
 ) -> AsyncIterator[Place]:

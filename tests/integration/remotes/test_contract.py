@@ -92,7 +92,8 @@ async def test_lstat(place: Place) -> None:
 
 async def test_of_two_renames_of_one_source_one_wins(place: Place) -> None:
     """Goal: the fence of every delivery. Method: two connections rename one source at once, fifty times."""
-    assert place.remote.source_atomic
+    if not place.remote.source_atomic:
+        pytest.skip("this remote says that it is none: its deliveries are uncertain instead")
     other = await place.again()
     for number in range(50):
         (place.folder / "source").write_bytes(b"x")
