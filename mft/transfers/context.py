@@ -17,6 +17,7 @@ from mft.model.locations import LocationSpec, SshLocationSpec
 from mft.model.transfers import TransferSpec, archive_location_of
 from mft.transfers.memory import Memory
 from mft.transfers.remotes.base import Remote, join
+from mft.transfers.remotes.visits import Visits
 from mft.transfers.targets import Targets
 
 Emit = Callable[[int, dict[str, Any]], None]
@@ -120,6 +121,8 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True):
     """Of what is read back from the destination."""
     throttle_archive: Throttle = _wait_for_nothing
     """Of what is copied from the source into an archive."""
+    threads: Visits | None = None
+    """For work of the processor's; without them it is done in the loop."""
     turn: Turn = nullcontext
     transfers: frozenset[str] = frozenset()
     """All transfers in the config: what stands in `.mft/` for another is told of. Empty: that is not looked at."""

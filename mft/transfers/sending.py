@@ -35,7 +35,7 @@ class Sending:
         self.sha256 = ""
         """Of all that was read, once it is sent."""
         self._is_marked = context.spec.resume and source.size_bytes >= RESUMED_BYTES_MIN
-        self._hashing = Hashing(source.size_bytes, is_marked=self._is_marked)
+        self._hashing = Hashing(context.threads, source.size_bytes, is_marked=self._is_marked)
 
     @property
     def path(self) -> str:
@@ -57,7 +57,7 @@ class Sending:
 
     def remember(self) -> None:
         """Keep what was done, for the next attempt. Call only when no `intent` has named this temp file."""
-        if marks := tuple(self._hashing.marks):
+        if marks := self._hashing.marks():
             partial = Partial(self.temp, self._context.term, self.source, marks)
             self._context.memory.remember(self._taken.delivery, partial)
 
@@ -83,15 +83,15 @@ class Sending:
             return
         self.is_resumed = True
         self.bytes_done = marks[-1].offset_bytes
-        self._hashing = Hashing(self.source.size_bytes, marks, is_marked=True)
+        self._hashing = Hashing(context.threads, self.source.size_bytes, marks, is_marked=True)
 
     async def _passed_on(self, pieces: AsyncIterator[Content]) -> AsyncIterator[Content]:
         """Pass the content on, as long as the term lasts: hash it, keep to the pace, tell of the progress."""
         context, name, size_bytes = self._context, self._taken.name, self.source.size_bytes
         async for piece in pieces:
+            await self._hashing.add(piece)
             await context.throttle(len(piece))
             context.permit.check()
-            await self._hashing.add(piece)
             yield piece
             self.bytes_done += len(piece)
             context.progress(self._taken.delivery, name, self.bytes_done, size_bytes)

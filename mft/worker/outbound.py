@@ -18,11 +18,12 @@ from mft.model.config import Config
 from mft.model.delivery import Record, Term
 from mft.model.transfers import archive_location_of, locations_of
 from mft.transfers.delivery import Permit, RunContext
-from mft.transfers.failures import FOREIGN, classify
+from mft.transfers.failures import FOREIGN, classify, internal
 from mft.transfers.located import LocatedRemote, Role
 from mft.transfers.memory import Memory
 from mft.transfers.rates import Limits
 from mft.transfers.remotes.pool import RemotePool
+from mft.transfers.remotes.visits import Visits
 from mft.transfers.run import Tally, run_pass
 from mft.transfers.taking import Stability
 from mft.worker.frames import (
@@ -159,6 +160,7 @@ class OutboundWorker:
         self._config: Latest[Config] = Latest(Config())
         self._pool = RemotePool(partial(self._emit_of, {}))
         self._limits = Limits()
+        self._threads = Visits(len(os.sched_getaffinity(0)), "hashing")
         self._runs: dict[int, tuple[asyncio.Task[None], FrameJournal, Run, Permit]] = {}
         self._stability: dict[str, Stability] = {}
         self._memories: dict[str, Memory] = {}
@@ -174,6 +176,7 @@ class OutboundWorker:
                 await self._follow_orders(tasks)
                 await cancel_and_wait(watchdog, *self._probes, *(run[0] for run in self._runs.values()))
         finally:
+            self._threads.close()
             await self._pool.close()
 
     async def _follow_orders(self, tasks: asyncio.TaskGroup) -> None:
@@ -241,7 +244,8 @@ class OutboundWorker:
             await self._pass(order, journal, permit, tally)
         except asyncio.CancelledError:
             cancelled = True
-        except MftError as failure:
+        except Exception as raised:
+            failure = internal(raised)
             error = str(failure)
             tally.failure = tally.failure or classify(failure, "open", self._config.value.locations)
         finally:
@@ -293,6 +297,7 @@ class OutboundWorker:
             throttle=throttles.send,
             throttle_read_back=throttles.read_back,
             throttle_archive=throttles.archive,
+            threads=self._threads,
             turn=partial(self._limits.turn, spec.priority, places),
             progress=RunProgress(order.run, self._send, lambda: (tally.delivered, tally.failed)),
         )

@@ -217,7 +217,7 @@ class SftpRemote:
                 yield piece
 
     async def _more_exactly(self, path: str, error: MftError) -> MftError:
-        """Tell a full disk from another failure: version 3 has no code for it; some servers say so, some tell the room."""
+        """Tell a full disk from another failure: version 3 has no code for it; some servers have words or numbers."""
         if not isinstance(error.__cause__, Refused) or error.__cause__.code != Code.FAILURE:
             return error
         if any(words in error.__cause__.reason.lower() for words in _FULL):

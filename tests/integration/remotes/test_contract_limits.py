@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 
@@ -67,7 +68,8 @@ async def test_a_full_disk(place: Place) -> None:
     with small_disk(disk, 2 * VISIT_BYTES):
         with pytest.raises(Exhausted):
             await place.remote.write(part, pieces(*[bytes(PIECE_BYTES)] * 12))
-        await place.remote.remove(part)
+        with suppress(NotFound):  # Some servers remove what is not whole.
+            await place.remote.remove(part)
         assert await place.remote.write(part, pieces(b"there is room")) == 13
 
 

@@ -23,6 +23,7 @@ from mft.transfers.located import LocatedRemote
 from mft.transfers.memory import Memory
 from mft.transfers.remotes.base import Remote
 from mft.transfers.remotes.pool import RemotePool
+from mft.transfers.remotes.visits import Visits
 from mft.transfers.run import Tally, run_pass
 from mft.transfers.taking import Stability, new_delivery
 from mft.worker.main import tell_lost_calls
@@ -75,6 +76,7 @@ class Bench:
         self._delivered_at = itertools.count(1_700_000_000)
         self.stability = Stability()
         self.memory = Memory()
+        self.threads: Visits | None = None
         self.transfers = frozenset({self.transfer})
 
     def take_from(self, server: Sshd) -> None:
@@ -105,6 +107,7 @@ class Bench:
             emit=lambda event, fields: self.events.append((event, fields)),
             ledger=dict(self.journal.ledger),
             memory=self.memory,
+            threads=self.threads,
             transfers=self.transfers,
         )
 
@@ -170,10 +173,13 @@ async def bench_at(folder: Path, inbox: Path, location: LocationSpec) -> AsyncIt
     asyncio.get_running_loop().set_exception_handler(tell_lost_calls)  # As in the worker.
     source = folder / "source"
     (source / "out").mkdir(parents=True)
-    pool = RemotePool()
+    pool, threads = RemotePool(), Visits(2, "hashing")
     try:
-        yield Bench(source, inbox, location, pool)
+        bench = Bench(source, inbox, location, pool)
+        bench.threads = threads
+        yield bench
     finally:
+        threads.close()
         await pool.close()
 
 
