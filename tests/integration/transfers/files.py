@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from mft.aio import boottime
 from mft.errors import Unavailable
 from mft.events import catalogue
-from mft.transfers.context import Permit
-from mft.transfers.remotes.base import PIECE_BYTES
+from mft.transfers.context import Permit, RunContext
+from mft.transfers.located import LocatedRemote
+from mft.transfers.remotes.base import PIECE_BYTES, Remote
 from mft.transfers.run import Tally, run_pass
 from tests.integration.transfers.conftest import Bench
 
@@ -77,3 +78,22 @@ async def run_with(bench: Bench, term: int = 7, *, sweep: bool = False, **change
     context = msgspec.structs.replace(await bench.context(term), **changes)
     await run_pass(context, dict(bench.journal.records), bench.stability, tally, sweep=sweep)
     return tally
+
+
+class Wrapped:
+    """A remote some of whose calls are replaced; all others go through."""
+
+    def __init__(self, remote: Any, **replaced: Any) -> None:
+        self._remote = remote
+        self.__dict__ |= replaced
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._remote, name)
+
+
+def with_remote(context: RunContext, role: str, **replaced: Any) -> RunContext:
+    """Replace calls of the source or the destination."""
+    located = cast(LocatedRemote, getattr(context, role))
+    wrapped = cast(Remote, Wrapped(located.remote, **replaced))
+    changed: dict[str, Any] = {role: LocatedRemote(wrapped, located.location, cast(Any, role))}
+    return msgspec.structs.replace(context, **changed)

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
-import msgspec
 import pytest
 
 from mft.errors import MftError, Unavailable
@@ -16,33 +15,15 @@ from mft.events import catalogue
 from mft.transfers.bundle import FILES_MAX
 from mft.transfers.context import RunContext
 from mft.transfers.located import LocatedRemote
-from mft.transfers.remotes.base import Entry, Remote
+from mft.transfers.remotes.base import Entry
 from mft.transfers.remotes.bundles import Move, Took
 from mft.transfers.run import Tally, run_pass
 from tests.integration.transfers.conftest import Bench
+from tests.integration.transfers.files import with_remote
 
 FILES = {f"f{number}": f"content {number}".encode() for number in range(FILES_MAX + 4)}
 STEPS = ("take_whole", "write_whole", "look_at_all", "rename_all", "remove_taken")
 Step = Callable[[Sequence[Any]], Awaitable[list[Any]]]
-
-
-class Wrapped:
-    """A remote some of whose calls are replaced; all others go through."""
-
-    def __init__(self, remote: Any, **replaced: Any) -> None:
-        self._remote = remote
-        self.__dict__ |= replaced
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._remote, name)
-
-
-def with_remote(context: RunContext, role: str, **replaced: Any) -> RunContext:
-    """Replace calls of the source or the destination."""
-    located = cast(LocatedRemote, getattr(context, role))
-    wrapped = cast(Remote, Wrapped(located.remote, **replaced))
-    changed: dict[str, Any] = {role: LocatedRemote(wrapped, located.location, cast(Any, role))}
-    return msgspec.structs.replace(context, **changed)
 
 
 def role_of(step: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -38,12 +38,18 @@ from tests.rig.sshd import Sshd
 ANSWER_S = 60.0
 
 
+async def agree(_: Commit) -> None:
+    """Agree at once."""
+
+
 class Agent:
     """The agent's end: gives orders, and agrees to every commit."""
 
     def __init__(self, channel: Channel[Report]) -> None:
         self._channel = channel
         self._runs = 0
+        self.agree: Callable[[Commit], Awaitable[None]] = agree
+        """Is waited for before a commit is agreed to."""
 
     async def configure(self, config: Config) -> None:
         """Have the worker use this config."""
@@ -58,22 +64,31 @@ class Agent:
     async def run_all(self, *transfers: str) -> list[Ran]:
         """Have a pass of each made at the same time; return how they ended, in the order in which they did."""
         for transfer in transfers:
-            self._runs += 1
-            self._channel.send(
-                Run(
-                    run=self._runs,
-                    transfer=transfer,
-                    group="g",
-                    incarnation="life",
-                    create_revision=7,
-                    deadline=boottime() + 600,
-                    records={},
-                )
+            self.begin(transfer)
+        return await self.ended(len(transfers))
+
+    def begin(self, transfer: str) -> None:
+        """Have a pass begun."""
+        self._runs += 1
+        self._channel.send(
+            Run(
+                run=self._runs,
+                transfer=transfer,
+                group="g",
+                incarnation="life",
+                create_revision=7,
+                deadline=boottime() + 600,
+                records={},
             )
+        )
+
+    async def ended(self, count: int) -> list[Ran]:
+        """Wait until so many passes have ended; return how, in that order."""
         ended: list[Ran] = []
-        while len(ended) < len(transfers):
+        while len(ended) < count:
             match await self._receive():
-                case Commit(seq=seq):
+                case Commit(seq=seq) as commit:
+                    await self.agree(commit)
                     self._channel.send(Recorded(seq=seq))
                 case Ran() as ran:
                     ended.append(ran)
