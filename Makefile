@@ -26,7 +26,7 @@ test: check  ## Check, then run all tests; ARGS goes to pytest
 
 faults: setup  ## 10,000 files under 200 random faults, of each flow, at most 80 minutes; ARGS goes to tests.faults
 	for flow in move copy batch; do \
-		$(BIN)/python -m tests.faults --flow $$flow --files 10000 --faults 200 --etcd 3 --limit-s 1500 $(ARGS) || exit 1; \
+		$(BIN)/python -m tests.faults --flow $$flow --files 10000 --faults 200 --etcd 3 --limit-s 1340 $(ARGS) || exit 1; \
 	done
 
 model: setup  ## Check the delivery protocol in every interleaving, within wide bounds: minutes, some GiB of memory

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tests.faults.moment import State
 
@@ -13,6 +15,12 @@ SHORT_S, MIDDLE_S, LONG_S = (0.05, 1.0), (1.5, 4.0), (6.0, 9.0)
 """Bounds of how long a fault lasts: far below the time to live of a lease, near it, beyond it."""
 AIMED = ("agent-kill", "agent-stop", "worker-kill", "worker-stop", "guardian-kill", "node-kill", "node-stop")
 """Kinds that are aimed at a state of a delivery."""
+COVERED = ("agent-kill", "agent-stop", "worker-kill", "worker-stop")
+"""Kinds each of which is to hit each state in a long run."""
+_SHARE = 15
+"""One of so many faults, at least, is of a kind for each of these."""
+COVERING_FAULTS = 200
+"""A run of so many is long."""
 WEIGHTS = {
     "agent-kill": 3,
     "agent-stop": 3,
@@ -65,10 +73,28 @@ class Fault(Struct, frozen=True, kw_only=True):
     """For what is left to its own choice."""
 
 
+def aimed(fault: Fault, hit: Sequence[tuple[str, State | None]]) -> Fault:
+    """Aim a fault of a covered kind at the state that its kind has hit least, given what was hit so far.
+
+    Some states pass so quickly that most faults aimed at them miss: without this none might ever hit them.
+    """
+    if fault.kind not in COVERED or fault.aim is None:
+        return fault
+    counts = Counter(state for kind, state in hit if kind == fault.kind and state)
+    least = min((counts[state], state is not fault.aim, state) for state in State)
+    return replace(fault, aim=least[2])
+
+
+def never_hit(hit: Sequence[tuple[str, State | None]]) -> tuple[str, ...]:
+    """Name what was never hit by the covered kinds, given kind and state of each fault that struck."""
+    return tuple(f"{kind} at {state}" for kind in COVERED for state in State if (kind, state) not in hit)
+
+
 def plan(seed: int, count: int, kinds: Sequence[str] = tuple(WEIGHTS), lasts_s_max: float = 9.0) -> list[Fault]:
     """Draw the faults. As far as there are enough each kind comes once, and each state with several kinds."""
     draw = random.Random(f"plan {seed}")
     drawn = draw.sample(kinds, len(kinds)) if count >= len(kinds) else []
+    drawn += ([kind for kind in COVERED if kind in kinds] * (count // _SHARE))[: count - len(drawn)]
     drawn += draw.choices(kinds, [WEIGHTS[kind] for kind in kinds], k=count - len(drawn))
     draw.shuffle(drawn)
     aims = _aims(draw)

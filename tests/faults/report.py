@@ -13,7 +13,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.faults.trial import Options, Outcome
+from tests.faults.plan import never_hit
+from tests.faults.trial import Options, Outcome, struck_so_far
 from tests.faults.verdict import Verdict
 from tests.rig.binaries import REPOSITORY
 
@@ -35,6 +36,8 @@ def show(options: Options, outcome: Outcome, console: Console) -> None:
     table.add_section()
     for what, count in counts(outcome.verdict).items():
         table.add_row(what, str(count), "")
+    if missed := never_hit(struck_so_far(outcome.faults)):
+        table.add_row("never hit", str(len(missed)), ", ".join(missed))
     table.add_row("noted as done", str(outcome.noted), "in the nodes' record files")
     table.add_row("seconds", f"{outcome.duration_s:.0f}", f"{outcome.drain_s:.1f} of them until all had drained")
     console.print(table)
@@ -82,6 +85,7 @@ def append(path: Path, options: Options, outcome: Outcome, commit: str) -> None:
         "faults": {kind: states.total() for kind, states in sorted(hits.items())},
         "hit_by": {kind: by for kind, states in sorted(hits.items()) if (by := _known(states))},
         "hit": dict(sorted(Counter(each.hit.value for each in outcome.faults if each.hit).items())),
+        "never_hit": never_hit(struck_so_far(outcome.faults)),
         "skipped": dict(Counter(each.fault.kind for each in outcome.faults if each.skipped)),
         "duration_s": round(outcome.duration_s, 1),
         "drain_s": round(outcome.drain_s, 1),

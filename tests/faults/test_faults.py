@@ -12,7 +12,7 @@ from mft.model.delivery import Record
 from tests.faults import report
 from tests.faults.kinds import ACTIONS
 from tests.faults.moment import State, classify
-from tests.faults.plan import MEMBERS, WEIGHTS, kinds_of, plan
+from tests.faults.plan import COVERED, MEMBERS, WEIGHTS, aimed, kinds_of, never_hit, plan
 from tests.faults.producer import MARKER, Batches, Kept, Produced, Taken
 from tests.faults.trial import Options, run_trial
 from tests.faults.verdict import Left, Took, judge
@@ -74,6 +74,19 @@ def test_a_plan_is_the_seed_s() -> None:
     assert set(WEIGHTS) - set(kinds_of(1)) == MEMBERS
     assert set(WEIGHTS) == set(ACTIONS)
     assert {fault.aim for fault in plan(5, 60)} == {None, *State}
+
+
+def test_each_state_is_hit_in_the_end() -> None:
+    """Goal: no state is left out of the long runs. Method: faults of which each other one misses."""
+    struck: list[tuple[str, State | None]] = []
+    for fault in plan(3, 200):
+        turned = aimed(fault, struck)
+        assert (turned.aim is None) is (fault.aim is None)
+        assert turned == fault or fault.kind in COVERED
+        hits = turned.aim is not None and fault.number % 2 == 0
+        struck.append((fault.kind, turned.aim if hits else State.UPLOADING if fault.aim else None))
+    assert never_hit(struck) == ()
+    assert never_hit([hit for hit in struck if hit != ("worker-stop", State.DONE)]) == ("worker-stop at done",)
 
 
 def test_states_are_told_apart() -> None:

@@ -15,7 +15,8 @@ from msgspec import Struct
 from mft.errors import MftError
 from tests.faults.field import Field, Flow
 from tests.faults.kinds import Done, carry_out
-from tests.faults.plan import Fault, kinds_of, plan
+from tests.faults.moment import State
+from tests.faults.plan import Fault, aimed, kinds_of, plan
 from tests.faults.producer import MARKER, Batches, Kept, Naming, Producer, Taken
 from tests.faults.verdict import Left, Verdict, judge
 from tests.rig.waiting import eventually
@@ -159,7 +160,7 @@ async def _flow(field: Field, producer: Producer, faults: Sequence[Fault], optio
         for fault in faults:
             await _produced(producer, stretches.due(fault))
             stretches.release()
-            done.append(Done(fault))
+            done.append(Done(aimed(fault, struck_so_far(done))))
             struck = asyncio.Event()
             task = tasks.create_task(carry_out(field, done[-1], struck), name=f"fault:{fault.number}")
             began = time.monotonic()
@@ -167,6 +168,11 @@ async def _flow(field: Field, producer: Producer, faults: Sequence[Fault], optio
             _tell(done[-1], time.monotonic() - began, len(producer.produced))
         stretches.release_all()
     return done
+
+
+def struck_so_far(done: Sequence[Done]) -> list[tuple[str, State | None]]:
+    """Give kind of fault and state of delivery of those that struck."""
+    return [(each.fault.kind, each.hit) for each in done if not each.skipped]
 
 
 async def _produced(producer: Producer, count: int) -> None:
