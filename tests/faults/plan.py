@@ -73,7 +73,16 @@ class Fault(Struct, frozen=True, kw_only=True):
     """For what is left to its own choice."""
 
 
-def aimed(fault: Fault, hit: Sequence[tuple[str, State | None]]) -> Fault:
+Hits = Sequence[tuple[str, State | None]]
+"""Kind of fault, and the state of a delivery that it hit."""
+
+
+def states_of(flow: str) -> tuple[State, ...]:
+    """Give the states that there are: of sources that are kept none is removed, so what is done shows as removed."""
+    return tuple(state for state in State if flow != "copy" or state is not State.DONE)
+
+
+def aimed(fault: Fault, hit: Hits, states: Sequence[State]) -> Fault:
     """Aim a fault of a covered kind at the state that its kind has hit least, given what was hit so far.
 
     Some states pass so quickly that most faults aimed at them miss: without this none might ever hit them.
@@ -81,13 +90,13 @@ def aimed(fault: Fault, hit: Sequence[tuple[str, State | None]]) -> Fault:
     if fault.kind not in COVERED or fault.aim is None:
         return fault
     counts = Counter(state for kind, state in hit if kind == fault.kind and state)
-    least = min((counts[state], state is not fault.aim, state) for state in State)
+    least = min((counts[state], state is not fault.aim, state) for state in states)
     return replace(fault, aim=least[2])
 
 
-def never_hit(hit: Sequence[tuple[str, State | None]]) -> tuple[str, ...]:
-    """Name what was never hit by the covered kinds, given kind and state of each fault that struck."""
-    return tuple(f"{kind} at {state}" for kind in COVERED for state in State if (kind, state) not in hit)
+def never_hit(hit: Hits, states: Sequence[State]) -> tuple[str, ...]:
+    """Name what was never hit by the covered kinds, given what each fault that struck has hit."""
+    return tuple(f"{kind} at {state}" for kind in COVERED for state in states if (kind, state) not in hit)
 
 
 def plan(seed: int, count: int, kinds: Sequence[str] = tuple(WEIGHTS), lasts_s_max: float = 9.0) -> list[Fault]:

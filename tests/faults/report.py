@@ -13,8 +13,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.faults.plan import never_hit
-from tests.faults.trial import Options, Outcome, struck_so_far
+from tests.faults.plan import never_hit, states_of
+from tests.faults.trial import Options, Outcome, hits
 from tests.faults.verdict import Verdict
 from tests.rig.binaries import REPOSITORY
 
@@ -30,13 +30,13 @@ def show(options: Options, outcome: Outcome, console: Console) -> None:
     table = Table(title=title, title_justify="left")
     for column in ("fault", "times", "hit"):
         table.add_column(column, justify="right" if column == "times" else "left")
-    for kind, hits in sorted(_hits(outcome).items()):
-        states = ", ".join(f"{state} {count}" for state, count in _known(hits).items())
-        table.add_row(kind, str(hits.total()), states)
+    for kind, met in sorted(_hits(outcome).items()):
+        states = ", ".join(f"{state} {count}" for state, count in _known(met).items())
+        table.add_row(kind, str(met.total()), states)
     table.add_section()
     for what, count in counts(outcome.verdict).items():
         table.add_row(what, str(count), "")
-    if missed := never_hit(struck_so_far(outcome.faults)):
+    if missed := never_hit(hits(outcome.faults), states_of(options.flow)):
         table.add_row("never hit", str(len(missed)), ", ".join(missed))
     table.add_row("noted as done", str(outcome.noted), "in the nodes' record files")
     table.add_row("seconds", f"{outcome.duration_s:.0f}", f"{outcome.drain_s:.1f} of them until all had drained")
@@ -69,7 +69,7 @@ def details(verdict: Verdict) -> dict[str, tuple[str, ...]]:
 
 def append(path: Path, options: Options, outcome: Outcome, commit: str) -> None:
     """Append one line; `commit` is what was there when the run began."""
-    hits = _hits(outcome)
+    by_kind = _hits(outcome)
     line = {
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "commit": commit,
@@ -82,10 +82,10 @@ def append(path: Path, options: Options, outcome: Outcome, commit: str) -> None:
         "transfer": dict(options.transfer),
         "files": outcome.produced,
         "bytes": outcome.produced_bytes,
-        "faults": {kind: states.total() for kind, states in sorted(hits.items())},
-        "hit_by": {kind: by for kind, states in sorted(hits.items()) if (by := _known(states))},
+        "faults": {kind: states.total() for kind, states in sorted(by_kind.items())},
+        "hit_by": {kind: by for kind, states in sorted(by_kind.items()) if (by := _known(states))},
         "hit": dict(sorted(Counter(each.hit.value for each in outcome.faults if each.hit).items())),
-        "never_hit": never_hit(struck_so_far(outcome.faults)),
+        "never_hit": never_hit(hits(outcome.faults), states_of(options.flow)),
         "skipped": dict(Counter(each.fault.kind for each in outcome.faults if each.skipped)),
         "duration_s": round(outcome.duration_s, 1),
         "drain_s": round(outcome.drain_s, 1),
@@ -101,11 +101,11 @@ def append(path: Path, options: Options, outcome: Outcome, commit: str) -> None:
 
 def _hits(outcome: Outcome) -> dict[str, Counter[str]]:
     """Count, for each kind, the states that it hit; the empty one where none was looked at."""
-    hits: dict[str, Counter[str]] = {}
+    found: dict[str, Counter[str]] = {}
     for each in outcome.faults:
         if not each.skipped:
-            hits.setdefault(each.fault.kind, Counter())[each.hit.value if each.hit else ""] += 1
-    return hits
+            found.setdefault(each.fault.kind, Counter())[each.hit.value if each.hit else ""] += 1
+    return found
 
 
 def _known(states: Counter[str]) -> dict[str, int]:

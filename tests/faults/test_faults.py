@@ -12,7 +12,7 @@ from mft.model.delivery import Record
 from tests.faults import report
 from tests.faults.kinds import ACTIONS
 from tests.faults.moment import State, classify
-from tests.faults.plan import COVERED, MEMBERS, WEIGHTS, aimed, kinds_of, never_hit, plan
+from tests.faults.plan import COVERED, MEMBERS, WEIGHTS, aimed, kinds_of, never_hit, plan, states_of
 from tests.faults.producer import MARKER, Batches, Kept, Produced, Taken
 from tests.faults.trial import Options, run_trial
 from tests.faults.verdict import Left, Took, judge
@@ -79,14 +79,17 @@ def test_a_plan_is_the_seed_s() -> None:
 def test_each_state_is_hit_in_the_end() -> None:
     """Goal: no state is left out of the long runs. Method: faults of which each other one misses."""
     struck: list[tuple[str, State | None]] = []
+    states = states_of("move")
     for fault in plan(3, 200):
-        turned = aimed(fault, struck)
+        turned = aimed(fault, struck, states)
         assert (turned.aim is None) is (fault.aim is None)
         assert turned == fault or fault.kind in COVERED
         hits = turned.aim is not None and fault.number % 2 == 0
         struck.append((fault.kind, turned.aim if hits else State.UPLOADING if fault.aim else None))
-    assert never_hit(struck) == ()
-    assert never_hit([hit for hit in struck if hit != ("worker-stop", State.DONE)]) == ("worker-stop at done",)
+    assert never_hit(struck, states) == ()
+    struck = [hit for hit in struck if hit != ("worker-stop", State.DONE)]
+    assert never_hit(struck, states) == ("worker-stop at done",)
+    assert never_hit(struck, states_of("copy")) == ()
 
 
 def test_states_are_told_apart() -> None:

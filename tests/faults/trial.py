@@ -15,8 +15,7 @@ from msgspec import Struct
 from mft.errors import MftError
 from tests.faults.field import Field, Flow
 from tests.faults.kinds import Done, carry_out
-from tests.faults.moment import State
-from tests.faults.plan import Fault, aimed, kinds_of, plan
+from tests.faults.plan import Fault, Hits, aimed, kinds_of, plan, states_of
 from tests.faults.producer import MARKER, Batches, Kept, Naming, Producer, Taken
 from tests.faults.verdict import Left, Verdict, judge
 from tests.rig.waiting import eventually
@@ -160,7 +159,7 @@ async def _flow(field: Field, producer: Producer, faults: Sequence[Fault], optio
         for fault in faults:
             await _produced(producer, stretches.due(fault))
             stretches.release()
-            done.append(Done(aimed(fault, struck_so_far(done))))
+            done.append(Done(aimed(fault, hits(done), states_of(options.flow))))
             struck = asyncio.Event()
             task = tasks.create_task(carry_out(field, done[-1], struck), name=f"fault:{fault.number}")
             began = time.monotonic()
@@ -170,8 +169,8 @@ async def _flow(field: Field, producer: Producer, faults: Sequence[Fault], optio
     return done
 
 
-def struck_so_far(done: Sequence[Done]) -> list[tuple[str, State | None]]:
-    """Give kind of fault and state of delivery of those that struck."""
+def hits(done: Sequence[Done]) -> Hits:
+    """Give what the faults that struck have hit."""
     return [(each.fault.kind, each.hit) for each in done if not each.skipped]
 
 
