@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from mft.model.transfer_parts import ArchiveSpec, RetrySpec
 from mft.model.transfers import archive_location_of
 from mft.transfers.archive import purge_archive
 from mft.transfers.failures import classify
-from mft.transfers.naming import stamped
+from mft.transfers.naming import stamped, unstamped
 from mft.transfers.remotes.base import Remote
-from tests.integration.transfers.conftest import Bench, sftp_location
+from tests.integration.transfers.conftest import Bench, from_server, sftp_location
 from tests.integration.transfers.files import Asked, reasons, run_with, told, tree
 from tests.rig.disks import small_disk
 from tests.rig.sshd import Sshd
@@ -41,6 +42,7 @@ async def elsewhere(bench: Bench, sshd: Sshd, folder: Path, **fields: Any) -> Re
     return await bench.pool.get("other", LocalLocationSpec(root="/") if local else sftp_location(sshd))
 
 
+@from_server
 async def test_moved_with_a_time(bench: Bench) -> None:
     """Goal: each delivered source is kept under a name of its own, folders are made. Method: one name, twice."""
     folder = archive_in(bench)
@@ -62,6 +64,7 @@ async def test_moved_under_exact_names(bench: Bench) -> None:
     bench.check_settled()
 
 
+@from_server
 async def test_copied_to_another_location(bench: Bench, shared_sshd: Sshd, tmp_path: Path) -> None:
     """Goal: the same at another location, folders are made. Method: a large and an empty file."""
     folder = tmp_path / "archive" / "deep"
@@ -108,6 +111,7 @@ async def test_an_archives_outage_is_its_partners(bench: Bench, shared_sshd: Ssh
     assert set(context.locations) == {"source", "partner", "other"}
 
 
+@from_server
 async def test_a_kept_source_is_copied(bench: Bench) -> None:
     """Goal: a copy flow may archive as well. Method: two passes; the source stays."""
     folder = archive_in(bench, name="exact")
@@ -120,6 +124,7 @@ async def test_a_kept_source_is_copied(bench: Bench) -> None:
     assert told(bench, catalogue.FILE_ARCHIVED) == 1
 
 
+@from_server
 @pytest.mark.parametrize("other", [False, True], ids=["moved", "copied"])
 @pytest.mark.parametrize("dies_at", ["done", "forget"])
 async def test_never_lost(bench: Bench, shared_sshd: Sshd, tmp_path: Path, dies_at: str, other: bool) -> None:
@@ -145,6 +150,7 @@ async def test_never_lost(bench: Bench, shared_sshd: Sshd, tmp_path: Path, dies_
     bench.check_settled()
 
 
+@from_server
 async def test_an_archive_that_cannot_be_written(bench: Bench) -> None:
     """Goal: the file is delivered once, its source stays until it is archived, and that is told. Method: a file."""
     folder = archive_in(bench)
@@ -248,3 +254,19 @@ async def test_nothing_goes_without_a_retention(bench: Bench) -> None:
     (folder / stamped("a.csv", 1.0, "ab12cd")).write_bytes(b"")
     bench.memory.purged_at = 0.0
     assert await purge_archive(await bench.context(), NOW) == 0
+
+
+async def test_a_pass_looks_for_what_is_old(bench: Bench) -> None:
+    """Goal: nobody has to ask for it. Method: an old and a new file in an archive; a pass, which delivers a third."""
+    folder = archive_in(bench, retention_days=30)
+    folder.mkdir(parents=True)
+    day, now = 86400.0, time.time()
+    old, new = stamped("old", now - 31 * day, "ab12cd"), stamped("new", now - 29 * day, "ab12cd")
+    for name in (old, new):
+        (folder / name).write_bytes(b"")
+    bench.give("a.csv")
+    await bench.run()
+    assert bench.arrived() == {"a.csv": b"content"}
+    [delivered] = tree(folder).keys() - {new}
+    assert unstamped(delivered) == "a.csv"
+    bench.check_settled()
