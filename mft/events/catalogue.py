@@ -80,6 +80,7 @@ TAKEN_IS_ORPHANED = 70017
 RECORDS_NOT_KEPT = 70018
 RECORDS_KEPT_AGAIN = 70019
 LEDGER_FILLS = 70030
+BATCH_WAITS = 70040
 
 
 Group = Literal["operation", "config", "cluster", "login", "session", "file", "transfer", "location"]
@@ -290,6 +291,12 @@ CATALOGUE: Mapping[int, Entry] = {
         "transfer",
         "Transfer {transfer}: its ledger of kept sources holds {entries} of at most {most}; archive some, or delete "
         "sources.",
+    ),
+    BATCH_WAITS: Entry(
+        "batch-waits",
+        "warning",
+        "transfer",
+        "Transfer {transfer}: {files} files have waited for their batch since {since}: {reason}",
     ),
 }
 

@@ -67,12 +67,16 @@ class BatchSpec(Spec, frozen=True, kw_only=True):
     """
 
     interval_s: SecondsOrNone = 0.0
-    """Seconds for which no file may have come or changed before what is there makes a batch; 0: at once."""
+    """Seconds for which no file may have come or changed before what is there makes a batch; 0: at once. Once
+    `files_max` files are there, those make one, although more keep coming."""
     marker: str = ""
     """Expression of the file whose presence says that the batch is complete. It is delivered last, whether
     `source_filter` means it or not; empty: none."""
     files_max: Annotated[int, Meta(ge=1, le=10_000)] = 10_000
     """More files than this are more than one batch."""
+    warn_after_s: SecondsOrNone = 600.0
+    """Files that have waited for their batch for so many seconds, and for ten times `interval_s`, are told of (event
+    70040), and again each hour; 0: never."""
 
 
 class ExpectSpec(Spec, frozen=True, kw_only=True):

@@ -14,8 +14,10 @@ Between `intent` and the last rename the protocol allows for any pause, so waiti
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from mft.aio import boottime
@@ -43,6 +45,7 @@ async def run_batch(context: RunContext, work: Work, attempts: Attempts) -> None
         if more is None:
             return
         items = [*items, *more]
+    context.memory.waiting.end()
     if items:
         await _Delivery(context, attempts).run(items, stuck)
 
@@ -64,10 +67,10 @@ async def _take_more(context: RunContext, work: Work, left: LeftOpen) -> list[It
     gathering = Gathering(context.spec, taken=len(known), has_marker=has_marker)
     async with aclosing(work.sources()) as sources:
         async for entry, is_stable in sources:
-            gathering.add(entry, is_stable=is_stable and work.is_due(entry))
+            gathering.add(entry, is_stable=is_stable, is_due=work.is_due(entry))
     batch = gathering.result(context.memory.quiet, boottime())
     if batch.reason:
-        work.wait(batch.wait_s)
+        work.wait(batch.wait_s, _tell_waiting(context, gathering.files, batch.reason))
         return None
     items = []
     for entry in batch.entries:
@@ -78,6 +81,17 @@ async def _take_more(context: RunContext, work: Work, left: LeftOpen) -> list[It
         elif work.refused > refused:
             return None  # The marker must not be taken before it.
     return items
+
+
+def _tell_waiting(context: RunContext, files: int, reason: str) -> str:
+    """Say what files wait for; where they have waited for long, tell people."""
+    waiting, now = context.memory.waiting, boottime()
+    since = datetime.fromtimestamp(time.time() - waiting.for_s(context.term, now), UTC).isoformat(timespec="seconds")
+    assert context.spec.batch is not None
+    if waiting.is_due_to_warn(context.spec.batch, now):
+        fields = {"transfer": context.transfer, "files": files, "since": since, "reason": reason}
+        context.emit(catalogue.BATCH_WAITS, fields)
+    return f"{files} files have waited for their batch since {since}: {reason}"
 
 
 class _Delivery:

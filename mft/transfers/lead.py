@@ -54,6 +54,11 @@ class PassResult(Protocol):
         ...
 
     @property
+    def awaits(self) -> str:
+        """What files that are there wait for, in words."""
+        ...
+
+    @property
     def gone(self) -> tuple[str, ...]:
         """Kept sources that are no longer there."""
         ...
@@ -93,6 +98,8 @@ class Outcome(NamedTuple):
     failed: int = 0
     wait_s: float = 0.0
     """Until a file that it has left is due; 0: it has left none."""
+    awaits: str = ""
+    """What files that are there wait for, in words."""
     cancelled: bool = False
 
 

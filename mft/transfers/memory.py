@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from mft.model.delivery import Term
-from mft.transfers.gathering import Quiet
+from mft.transfers.gathering import Quiet, Waiting
 from mft.transfers.remotes.base import Entry
 from mft.transfers.retries import Retries
 
@@ -49,6 +49,7 @@ class Memory:
         self._warned_at = -_WARN_EVERY_S
         self.retries = Retries()
         self.quiet = Quiet()
+        self.waiting = Waiting()
 
     def is_due_to_warn(self, now: float) -> bool:
         """Say whether it is time to warn again that the ledger fills; `now` is on CLOCK_BOOTTIME."""

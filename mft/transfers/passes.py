@@ -174,7 +174,7 @@ class Passes:
     def _awaits(self) -> str:
         if self._times is None or self._state not in {"idle", "outside-window"}:
             return ""
-        return awaits(self._next_slot, self._times, self._wishes)
+        return self._last.awaits or awaits(self._next_slot, self._times, self._wishes)
 
     # ---- what it does
 
@@ -356,6 +356,7 @@ class Passes:
             delivered=result.delivered,
             failed=result.failed,
             wait_s=result.wait_s,
+            awaits=result.awaits,
         )
 
     async def _commit(self, puts: Mapping[str, Record], forgets: tuple[str, ...]) -> None:

@@ -47,7 +47,7 @@ class TransferStatus(Struct, frozen=True, kw_only=True):
     missed: int = 0
     """Times of `cron` that had no run of their own, since the schedule was set."""
     reason: str = ""
-    """Why it is in this state, for people: who paused it, which location is broken."""
+    """Why it is in this state, for people: who paused it, which location is broken, what a batch waits for."""
 
 
 class Ending:

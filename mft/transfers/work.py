@@ -40,6 +40,8 @@ class Tally:
         """What the error means with which the pass ended."""
         self.wait_s = 0.0
         """After how many seconds something that waits is due; 0: nothing waits."""
+        self.awaits = ""
+        """What files that are there wait for, in words."""
 
     def waits(self, wait_s: float) -> None:
         """Take note of something that is due in so many seconds."""
@@ -165,8 +167,9 @@ class Work:
         self._tally.failed += 1
         self.report(entry.name, reason)
 
-    def wait(self, wait_s: float) -> None:
-        """Take note that there will be something to do in so many seconds; 0: it is not known when."""
+    def wait(self, wait_s: float, awaits: str) -> None:
+        """Take note of what is waited for, and that there will be something to do in so many seconds; 0: not known."""
+        self._tally.awaits = awaits
         if wait_s:
             self._tally.waits(wait_s)
 

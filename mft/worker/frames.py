@@ -222,6 +222,8 @@ class Ran(Frame, frozen=True, kw_only=True):
     wait_s: float = 0.0
     """Seconds after which another pass has something to do, whatever the schedule says: a file that failed is due, or
     may have become stable. 0: nothing is known to wait."""
+    awaits: str = ""
+    """What files that are there wait for, in words."""
     cancelled: bool = False
 
 

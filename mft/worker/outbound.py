@@ -260,6 +260,7 @@ class OutboundWorker:
                 error_class=tally.failure.kind if tally.failure and error else "",
                 location=tally.failure.location if tally.failure and error else "",
                 wait_s=tally.wait_s,
+                awaits=tally.awaits,
                 cancelled=cancelled,
             )
         )

@@ -36,6 +36,7 @@ class Ran(NamedTuple):
     failed: int = 0
     wait_s: float = 0.0
     gone: tuple[str, ...] = ()
+    awaits: str = ""
 
 
 class Pass:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -168,6 +170,43 @@ async def test_broken_off_at_each_write(batching: Bench, number: int, keeps: boo
 
 
 @from_server
+@pytest.mark.parametrize("keeps", [False, True], ids=["taken", "kept"])
+@pytest.mark.parametrize("number", range(1, 10))
+async def test_broken_off_where_files_keep_coming(bench: Bench, number: int, keeps: bool) -> None:
+    """Goal: a batch that was started because it is full is no less whole. Method: fail at each write; more files come.
+
+    A consumer takes each file as it appears.
+    """
+    batch = BatchSpec(interval_s=7200, files_max=3)
+    change(bench, batch=batch, delete_source=not keeps, parallel_files=1)
+    for name in ("f0", "f1", "f2"):
+        bench.give(name)
+    writes = 0
+
+    def cut(_delivery: str, _state: str) -> MftError | None:
+        nonlocal writes
+        writes += 1
+        return Unavailable("cut") if writes == number else None
+
+    bench.journal.before = cut
+    with pytest.raises(Unavailable):
+        await bench.run()
+    bench.journal.before = lambda _delivery, _state: None
+    consumed = set(bench.arrived())
+    intents = [record for record in bench.journal.records.values() if record.state == "intent"]
+    assert not consumed or len(consumed) + len(intents) >= 3, "published before all were prepared"
+    for term in range(8, 12):
+        for name in consumed:
+            (bench.inbox / name).unlink(missing_ok=True)
+        bench.give(f"f{term}")
+        await bench.run(term, sweep=True)
+        again = set(bench.arrived())
+        assert not again & consumed
+        consumed |= again
+    assert {"f0", "f1", "f2"} <= consumed
+    assert bench.temps() == []
+
+
 async def test_a_leader_that_died_while_taking_is_continued(batching: Bench) -> None:
     """Goal: half a batch that was taken is no batch. Method: some taken, some not; the marker comes later."""
     batching.taken("a", b"one")
@@ -222,6 +261,45 @@ async def test_a_quiet_time_makes_a_batch(bench: Bench) -> None:
         delivered = (await bench.run()).delivered
     assert delivered == 2
     bench.check_settled()
+
+
+@pytest.mark.parametrize("keeps", [False, True], ids=["taken", "kept"])
+async def test_a_folder_that_is_never_quiet_is_sent(bench: Bench, keeps: bool) -> None:
+    """Goal: files that keep coming hold up no batch for ever. Method: one a pass, three a batch, a quiet time of hours.
+
+    One is written all the time and belongs to none.
+    """
+    change(bench, batch=BatchSpec(interval_s=7200, files_max=3), delete_source=not keeps, stable_interval_s=60)
+    delivered = []
+    for number in range(9):
+        bench.give(f"f{number}")
+        os.utime(bench.out / f"f{number}", (number, number))
+        bench.give("written", bytes(number))
+        delivered.append((await bench.run()).delivered)
+    assert delivered == [0, 0, 3] * 3
+    assert sorted(bench.arrived()) == [f"f{number}" for number in range(9)]
+    assert [event["files"] for event in told(bench, catalogue.BATCH_DELIVERED)] == [3, 3, 3]
+
+
+async def test_a_marker_that_never_comes_is_told(batching: Bench) -> None:
+    """Goal: whoever runs it knows why nothing is sent. Method: passes without the marker; then with it, and again."""
+    change(batching, batch=BatchSpec(marker="*.done", warn_after_s=1e-9))
+    before = datetime.now(UTC).replace(microsecond=0)
+    batching.give("a")
+    batching.taken("b")
+    tallies = [await batching.run() for _ in range(4)]
+    (event,) = told(batching, catalogue.BATCH_WAITS)
+    assert (event["transfer"], event["files"], event["reason"]) == ("t", 2, "its marker is not there")
+    assert before <= datetime.fromisoformat(event["since"]) <= datetime.now(UTC)
+    assert tallies[0].awaits.startswith("2 files have waited for their batch since 20")
+    assert tallies[0].awaits.endswith("its marker is not there")
+    batching.give("all.done", b"")
+    done = await batching.run()
+    assert (done.delivered, done.awaits) == (3, "")
+    batching.give("c")
+    for _ in range(3):
+        await batching.run()
+    assert len(told(batching, catalogue.BATCH_WAITS)) == 2, "the next batch waits anew"
 
 
 async def test_more_files_than_fit_are_several_batches(batching: Bench) -> None:

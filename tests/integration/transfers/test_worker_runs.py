@@ -15,7 +15,7 @@ import pytest
 from mft.aio import boottime
 from mft.model.config import Config
 from mft.model.locations import LocalLocationSpec
-from mft.model.transfer_parts import ArchiveSpec
+from mft.model.transfer_parts import ArchiveSpec, BatchSpec
 from mft.model.transfers import TransferSpec
 from mft.transfers.taking import new_delivery
 from mft.worker.frames import (
@@ -165,6 +165,7 @@ async def test_each_failure_says_whose_fault_it_is(here: Path, shared_sshd: Sshd
                 "away": transfer("away"),
                 "stranger": transfer("stranger"),
                 "young": transfer(stable_interval_s=33.0),
+                "batch": transfer(batch=BatchSpec(marker="*.done")),
                 "good": transfer(),
             },
         )
@@ -180,7 +181,9 @@ async def test_each_failure_says_whose_fault_it_is(here: Path, shared_sshd: Sshd
         "away": ("partner", "away"),
         "stranger": ("credentials", "stranger"),
         "young": ("", ""),
+        "batch": ("", ""),
     }
+    assert told["batch"].awaits.endswith("its marker is not there")
     assert told["young"].wait_s == 33.0
     assert gone.error_class == "configuration"
     assert (good.error, good.delivered) == ("", 3)
