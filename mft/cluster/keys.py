@@ -17,7 +17,8 @@
     owners/<transfer>                   leader group whose records these are
     ledger/<transfer>/<hash of path>    files already delivered from flows that keep their source
     steer/<transfer>                    paused or resumed by an operator: by whom, since when, why
-    schedule/<transfer>                 the last slot of its cron that was started, and what came in this period
+    schedule/<transfer>                 the last slot of its cron that was started, and since when files are counted
+    arrivals/<transfer>                 files ever delivered, where some are expected
     join/<node>/request, …/answer       how a node gets the cluster's keys
     bans/<address> °  limits/<account>/<node> °
 """
@@ -51,6 +52,7 @@ class Keys:
         self.owners = f"{self.prefix}owners/"
         self.steers = f"{self.prefix}steer/"
         self.schedules = f"{self.prefix}schedule/"
+        self.arrivals = f"{self.prefix}arrivals/"
         self.joins = f"{self.prefix}join/"
         self.bans = f"{self.prefix}bans/"
         self.limits = f"{self.prefix}limits/"
@@ -130,6 +132,10 @@ class Keys:
     def schedule(self, transfer: str) -> str:
         """Name the key that says how far a transfer's schedule is."""
         return f"{self.schedules}{part(transfer)}"
+
+    def arrived(self, transfer: str) -> str:
+        """Name the key that says how many files of a transfer were delivered."""
+        return f"{self.arrivals}{part(transfer)}"
 
     def join_request(self, node: str) -> str:
         """Name the key in which a node asks for the cluster's keys."""

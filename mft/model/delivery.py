@@ -83,6 +83,13 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
     nothing. Empty: it is not known."""
     skipped: bool = False
     """Done without being sent: the destination has a file of that name, and the overwrite rule is to leave it."""
+    again: bool = False
+    """Done once more: its taken source was gone, which goes only after `done`. So it was counted before."""
+
+    @property
+    def arrives(self) -> bool:
+        """Whether it says that the file has come to its destination, by this delivery and for the first time."""
+        return self.state == "done" and not self.skipped and not self.again
 
     @property
     def final_name(self) -> str:

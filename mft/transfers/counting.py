@@ -1,4 +1,4 @@
-"""How many files came in this period, where some are expected, kept beside the schedule in etcd. Pure."""
+"""Whether enough files came in a period, where some are expected: kept beside the schedule in etcd. Pure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from mft.model.transfer_parts import ExpectSpec
 from mft.transfers.expectation import is_short, period
 from mft.transfers.starting import SlotState
 
+_ROUNDING_S = 1e-3
+"""Periods' ends and begins are multiples of any length, so that one may be a hair beside the other."""
+
 
 class Short(NamedTuple):
     """A time in which too few files came. Seconds since 1970."""
@@ -19,29 +22,25 @@ class Short(NamedTuple):
     files: int
 
 
-def counted(state: SlotState, spec: ExpectSpec | None, arrived: int, now: float) -> tuple[SlotState, Short | None]:
-    """Add the files that have arrived, and say whether a period has ended short: once, however long ago.
+def judged(state: SlotState, spec: ExpectSpec | None, arrived: int, now: float) -> tuple[SlotState, Short | None]:
+    """Begin another period where one is over, and say whether that one was short: once, however long ago it ended.
 
-    The first period that counts is the first whole one. Those in which nobody counted were short too: nothing came.
+    `arrived`: files ever delivered (`arrivals.py`). A leader calls this as soon as a period is over, and while none
+    leads nothing is delivered: so the number is what it was at the period's end, also after an outage.
+
+    Who expects files only since the middle of a period, or changes the periods, has the first whole one judged. Those
+    that went by while nobody led were short: nothing came.
     """
     if spec is None:
-        return replace(state, period=0.0, files=0), None
-    current = period(spec, now)
-    if not state.period:
-        return replace(state, period=current.end, files=0), None
-    if now < state.period:
+        return replace(state, period=0.0, period_end=0.0, before=0), None
+    current, own = period(spec, now), period(spec, state.period + _ROUNDING_S)
+    if own.end != state.period_end:
+        return replace(state, period=now, period_end=current.end, before=arrived), None
+    if current.begin < own.end - _ROUNDING_S:
         return state, None
-    last = period(spec, state.period)
-    if current.begin < last.end:
-        return replace(state, period=last.begin, files=state.files + arrived), None
-    short = None
-    if is_short(spec, state.files):
-        short = Short(last.begin, current.begin, state.files)
-    elif current.begin > last.end:
-        short = Short(last.end, current.begin, 0)
-    return replace(state, period=current.begin, files=arrived), short
-
-
-def ends_at(state: SlotState, spec: ExpectSpec | None) -> float | None:
-    """Say when the period that is counted ends; None: nothing is."""
-    return period(spec, state.period).end if spec is not None and state.period else None
+    short, files = None, arrived - state.before
+    if state.period == own.begin and is_short(spec, files):
+        short = Short(own.begin, current.begin, files)
+    elif current.begin > own.end + _ROUNDING_S:
+        short = Short(own.end, current.begin, 0)
+    return replace(state, period=current.begin, period_end=current.end, before=arrived), short

@@ -68,7 +68,9 @@ async def prepare(context: RunContext, taken: Taken, record: Record | None) -> P
     if record.state != "intent":
         return Prepared(record, is_published=True)
     record = await _claim(context, taken, record)
-    stands = await _is_taken(context, taken, record) and await _take_over(context, taken, record)
+    if not await _is_taken(context, taken, record):
+        return Prepared(msgspec.structs.replace(record, again=True), is_published=True)
+    stands = await _take_over(context, taken, record)
     if stands:
         record = await _shortened(context, taken, record)
     return Prepared(record, is_published=not stands)

@@ -3,7 +3,7 @@
 Every transaction compares the term (the create revision of the leader's key, and the store's incarnation), the owner of
 each transfer (`owners.py`) *and* the mod revision of each record it touches. So a leader whose term is over writes
 nothing, however late its transaction arrives, and a transaction that was repeated cannot overwrite what followed its
-first copy.
+first copy. Where files are expected, it counts those that it makes `done` (`arrivals.py`).
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ from mft.etcd.kv import Kv
 from mft.etcd.ops import Condition, Get, create_revision, mod_revision, value
 from mft.etcd.records import KeyValue
 from mft.model.delivery import Kept, LedgerEntry, Record, Term
+from mft.transfers.arrivals import Arrivals
 from mft.transfers.journal_writes import RECORDS_PER_TXN_MAX, Commit, Write, divide, fail, transfers_of
 from mft.transfers.owners import Owners
 from mft.transfers.record_file import Committed, Note
 
 _GATHER_S = 0.003
 """How long a write waits for others to go with it, right after a transaction: each costs about so much."""
-_READ_AGAIN_MAX = 42
-"""Writes of which one transaction can say what became of them: two keys each, and an owner."""
+_READ_AGAIN_MAX = 32
+"""Writes of which one transaction can say what became of them: two keys each, an owner and a number of files."""
 _RETRY_S_FIRST, _RETRY_S_MOST = 0.05, 1.0
 
 _encode = json.Encoder().encode
@@ -83,6 +84,7 @@ class Journal:
         self._ledgers: dict[str, dict[str, Kept]] = {}
         self._with_ledger: set[str] = set()
         self._owners = Owners(kv, keys, leader_key.removeprefix(keys.elections).partition("/")[0], self._term_holds())
+        self._arrivals = Arrivals(kv, keys)
         self._queue: asyncio.Queue[Commit] = asyncio.Queue()  # Each who asks waits, so it has its bound.
         self._queued = 0
         """Writes in the queue."""
@@ -99,6 +101,7 @@ class Journal:
             Unavailable: etcd cannot be reached.
         """
         await self._owners.load()
+        await self._arrivals.load()
         records: dict[str, dict[str, Record]] = {}
         for kv in (await self._kv.get_prefix(self._keys.journals)).kvs:
             transfer, _, delivery = kv.key.removeprefix(self._keys.journals).partition("/")
@@ -117,6 +120,7 @@ class Journal:
             Unavailable: etcd cannot be reached.
         """
         await self._owners.load(transfer)
+        await self._arrivals.load(transfer)
         prefix = self._keys.journal(transfer)
         records = {}
         for kv in (await self._kv.get_prefix(prefix)).kvs:
@@ -163,8 +167,16 @@ class Journal:
         """Give kept source → as it was when it was delivered."""
         return dict(self._ledgers.get(transfer, {}))
 
-    async def commit(self, transfer: str, puts: Mapping[str, Record], forgets: tuple[str, ...]) -> None:
+    def arrived(self, transfer: str) -> int:
+        """Say how many of the transfer's files were ever delivered while they were expected."""
+        return self._arrivals.files(transfer)
+
+    async def commit(
+        self, transfer: str, puts: Mapping[str, Record], forgets: tuple[str, ...], *, are_expected: bool = False
+    ) -> None:
         """Write these records and remove those; return when etcd has agreed to all of them.
+
+        `are_expected`: each file that is delivered by this is counted.
 
         Raises:
             LeadershipLost: the term has ended; nothing of this was or will be written.
@@ -172,7 +184,10 @@ class Journal:
         """
         self._count(transfer, 1)
         try:
-            await self._commit(transfer, {**puts, **dict.fromkeys(forgets)})
+            writes = [self._record_write(transfer, id, record) for id, record in puts.items()]
+            for write in writes if are_expected else ():
+                write.is_expected = write.record is not None and write.record.arrives
+            await self._commit([*writes, *(self._record_write(transfer, id, None) for id in forgets)])
         finally:
             self._count(transfer, -1)
 
@@ -181,21 +196,13 @@ class Journal:
         commits[transfer] += more
         self._commits.set(commits)
 
-    async def _commit(self, transfer: str, wanted: Mapping[str, Record | None]) -> None:
-        outcomes = await self._write_each([self._record_write(transfer, id, record) for id, record in wanted.items()])
+    async def _commit(self, writes: Sequence[Write]) -> None:
         refused: dict[str, Conflict] = {}
-        for (id, record), outcome in zip(wanted.items(), outcomes, strict=True):
+        for write, outcome in zip(writes, await self._write_each(writes), strict=True):
             if outcome is not None:
                 if not isinstance(outcome, Conflict):
                     raise outcome
-                refused[id] = outcome
-                continue
-            if record is None:
-                self._records.get(transfer, {}).pop(id, None)
-                continue
-            self._records.setdefault(transfer, {})[id] = record
-            if record.kept is not None and record.state == "done":
-                self._ledgers.setdefault(transfer, {})[record.name] = record.kept
+                refused[write.delivery] = outcome
         if refused:
             raise Refused(refused)
 
@@ -289,25 +296,37 @@ class Journal:
         if not batch:
             return []
         compared = [key for write in batch for key in (write.key, write.ledger_key) if key]
-        transfers = transfers_of(batch)
+        transfers, more = transfers_of(batch), self._arriving(batch)
         conditions = [
             *self._term_holds(),
             *self._owners.conditions(transfers),
+            *self._arrivals.conditions(more),
             *(mod_revision(key) == self._revisions.get(key, 0) for key in compared),
         ]
         operations = [operation for write in batch for operation in write.operations()]
         try:
-            result = await self._kv.txn(when=conditions, then=[*operations, *self._owners.claims(transfers)])
+            shared = [*self._owners.claims(transfers), *self._arrivals.puts(more)]
+            result = await self._kv.txn(when=conditions, then=[*operations, *shared])
         except Unavailable as error:
             self._log.warning("journal: the outcome of a transaction is unknown, reading again", reason=str(error))
         else:
             if result.succeeded:
                 self._owners.settled(transfers, result.header.revision)
+                self._arrivals.settled(more, result.header.revision)
                 for write in batch:
                     self._settled(write, result.header.revision)
                 return []
         parts = [batch[start : start + _READ_AGAIN_MAX] for start in range(0, len(batch), _READ_AGAIN_MAX)]
         return [again for part in parts for again in await self._read_again(part)]
+
+    def _arriving(self, batch: Sequence[Write]) -> Counter[str]:
+        """Give transfer → files that these writes make delivered: one that was `done` before is not counted again."""
+        new: Counter[str] = Counter()
+        for write in batch:
+            if write.is_expected:
+                was = self._records.get(write.transfer, {}).get(write.delivery)
+                new[write.transfer] += was is None or was.state != "done"
+        return +new  # Without those that count nothing.
 
     async def _read_again(self, batch: list[Write]) -> list[Write]:
         """Find out what became of a transaction that failed or got no answer."""
@@ -316,7 +335,11 @@ class Journal:
             try:
                 result = await self._kv.txn(
                     when=self._term_holds(),
-                    then=[Get(key) for pair in keys for key in pair] + [Get(self._keys.owner(id)) for id in transfers],
+                    then=[
+                        *(Get(key) for pair in keys for key in pair),
+                        *(Get(self._keys.owner(id)) for id in transfers),
+                        *(Get(self._keys.arrived(id)) for id in transfers),
+                    ],
                     idempotent=True,
                 )
                 break
@@ -324,7 +347,10 @@ class Journal:
                 await asyncio.sleep(wait_s)
         if not result.succeeded:
             raise LeadershipLost("another term has begun")
-        ours = {id: self._owners.learn(id, result.listing(2 * len(batch) + n).kv) for n, id in enumerate(transfers)}
+        after, ours = 2 * len(batch), {}
+        for n, id in enumerate(transfers):
+            ours[id] = self._owners.learn(id, result.listing(after + n).kv)
+            self._arrivals.learn(id, result.listing(after + len(transfers) + n).kv)
         again = []
         for index, write in enumerate(batch):
             kv, entry = result.listing(2 * index).kv, result.listing(2 * index + 1).kv
@@ -381,12 +407,18 @@ class Journal:
         return "foreign"
 
     def _settled(self, write: Write, revision: int) -> None:
+        """Take note of what etcd has agreed to, also where nobody waits for it any more."""
         if write.value is None:
             self._revisions.pop(write.key, None)
         else:
             self._revisions[write.key] = revision
-        if write.entry is not None:
+        if write.record is not None:
+            self._records.setdefault(write.transfer, {})[write.delivery] = write.record
+        elif write.delivery:
+            self._records.get(write.transfer, {}).pop(write.delivery, None)
+        if write.entry is not None and write.kept is not None:
             self._revisions[write.ledger_key] = revision
+            self._ledgers.setdefault(write.transfer, {})[write.path] = write.kept
         if self._note is not None:
             self._note(
                 Committed(

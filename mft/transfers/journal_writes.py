@@ -14,7 +14,8 @@ RECORDS_PER_TXN_MAX = 120
 """Records in one transaction. etcd takes 128 comparisons and as many operations; a kept source's record may need two of
 each, so that fewer go together."""
 _OPERATIONS_MAX = 126
-"""Comparisons or operations of one transaction beside the two of the term: those of records, and one for each owner."""
+"""Comparisons or operations of one transaction beside the two of the term: those of records, and one for each owner and
+for each number of files."""
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +34,8 @@ class Write:
     """Of a source that is kept: the ledger's entry, which must not have changed either."""
     entry: bytes | None = None
     """What the ledger is to say, in the same transaction."""
+    is_expected: bool = False
+    """Whether the file is counted, if this makes it delivered."""
     on_settled: Callable[[], None] | None = None
     error: MftError | None = None
     """Why it is not written, once it is settled."""
@@ -79,18 +82,17 @@ def divide(writes: list[Write]) -> tuple[list[Write], list[Write]]:
     batch: list[Write] = []
     left: list[Write] = []
     taken: set[str] = set()
-    transfers: set[str] = set()
+    shared: set[tuple[str, bool]] = set()
     operations = 0
     for write in writes:
         keys = (write.key, write.ledger_key) if write.ledger_key else (write.key,)
         more = operations + len(keys)
-        owners = len(transfers) + (write.transfer not in transfers)
-        if len(batch) == RECORDS_PER_TXN_MAX or more + owners > _OPERATIONS_MAX or not taken.isdisjoint(keys):
+        sharing = shared | {(write.transfer, False), (write.transfer, write.is_expected)}  # Its owner, and its number.
+        if len(batch) == RECORDS_PER_TXN_MAX or more + len(sharing) > _OPERATIONS_MAX or not taken.isdisjoint(keys):
             left.append(write)
         else:
             batch.append(write)
-            transfers.add(write.transfer)
-            operations = more
+            shared, operations = sharing, more
         taken.update(keys)  # Also of those left: what follows under one key must not overtake.
     return batch, left
 

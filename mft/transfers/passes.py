@@ -19,7 +19,7 @@ from mft.model.delivery import Record
 from mft.model.timetable import SLOTS_COUNTED_MAX, Timetable, timetable_of
 from mft.model.transfers import TransferSpec, locations_of
 from mft.transfers.breaker import wait_s
-from mft.transfers.counting import counted, ends_at
+from mft.transfers.counting import judged
 from mft.transfers.lead import Lead, Outcome
 from mft.transfers.schedule import SWEEP_FIRST, next_sweep
 from mft.transfers.starting import (
@@ -46,8 +46,8 @@ from mft.transfers.starting import (
 )
 from mft.transfers.steering import Ending, TransferState, TransferStatus
 
-_COUNT_S = 10.0
-"""How often a long pass writes down how many files it has delivered, where that is expected of it."""
+_WALL_S_MAX = 60.0
+"""Longest wait for the end of a period, because the wall's clock may be set in the meantime."""
 
 
 class Passes:
@@ -72,9 +72,6 @@ class Passes:
         self._last_at: float | None = None
         self._delivered = self._failed = 0
         self._sweep = SWEEP_FIRST
-        self._arrived = 0
-        """Files delivered and not yet written down for `expect`."""
-        self._counted_at = 0.0
         self._began = 0.0
         self._made = 0
         self._log = structlog.get_logger()
@@ -186,6 +183,7 @@ class Passes:
             while await self._up_to_date():
                 self._stirred.clear()
                 self._lead.leadership.check()
+                await self._judge()
                 decision = self._decide()
                 if decision.make == "nothing":
                     await self._rest(decision)
@@ -205,11 +203,7 @@ class Passes:
         self._state = decision.state
         if decision.state != "broken":
             self._reason = ""
-        ends = ends_at(self._slot, self._spec.expect if self._spec else None)
-        wait = min(decision.wait_s, NEVER if ends is None else max(ends - time.time(), 0.01))
-        await self._wait(wait)
-        if ends is not None and time.time() >= ends:
-            await self._count()
+        await self._wait(min(decision.wait_s, self._period_s() or NEVER))
 
     async def _wait(self, most_s: float) -> None:
         """Wait until something changes, at the most so long."""
@@ -256,7 +250,6 @@ class Passes:
         now = Clock.now()
         before = self._slot
         await self._note(scheduled(before, times, now.wall))
-        await self._count()
         if self._slot.mark != before.mark and times.cron:
             self._lead.emit(catalogue.SCHEDULE_SET, {"transfer": self._id, "at": told(self._next_slot, times.zone)})
         poll_at = now.boot if times.polls else NEVER
@@ -302,7 +295,8 @@ class Passes:
         work = self._work = self._lead.spawn(self._pass(ending), name=f"pass:{self._id}")
         closing = self._ask_at_close(ending)
         try:
-            await asyncio.wait([work])
+            while not (await asyncio.wait([work], timeout=self._period_s()))[0]:
+                await self._judge()
         finally:
             closing()
             await cancel_and_wait(work)
@@ -360,19 +354,16 @@ class Passes:
         )
 
     async def _commit(self, puts: Mapping[str, Record], forgets: tuple[str, ...]) -> None:
+        are_expected = self._spec is not None and self._spec.expect is not None
         try:
-            await self._lead.journal.commit(self._id, puts, forgets)
+            await self._lead.journal.commit(self._id, puts, forgets, are_expected=are_expected)
         except LeadershipLost as error:
             self._lead.leadership.end(error.message)  # The journal may know before the election's watch does.
             raise
-        done = sum(record.state == "done" for record in puts.values())
-        if done:
+        if any(record.state == "done" for record in puts.values()):
             assert self._spec is not None
             # One that was to be tried need not go on to its end. Of the archive, which comes after, this says nothing.
             self._lead.partners.worked((self._spec.source_location, self._spec.destination_location))
-            self._arrived += done
-            if boottime() - self._counted_at > _COUNT_S:
-                await self._count()
 
     async def _settle(self, outcome: Outcome, looks: int, *, cut_short: bool) -> None:
         """Decide what comes next, after a pass."""
@@ -400,7 +391,6 @@ class Passes:
         self._wishes = replace(self._wishes, has_open=self._has_open())
         if self._slot.open and (outcome.cancelled or is_finished(self._wishes)):
             await self._note(replace(self._slot, open=False))
-        await self._count()
         if outcome.delivered:
             self._lead.delivered(self._id)
 
@@ -442,15 +432,18 @@ class Passes:
             await asyncio.sleep(wait)
         raise AssertionError("backoff goes on for ever")
 
-    async def _count(self) -> None:
-        """Write down how many files came, where some are expected, and tell people where too few did."""
+    def _period_s(self) -> float | None:
+        """Say after how many seconds to look whether a period is over; None: no files are expected."""
+        end = self._slot.period_end
+        return min(max(end - time.time(), 0.01), _WALL_S_MAX) if end else None
+
+    async def _judge(self) -> None:
+        """Where files are expected and a period is over: tell people if too few came, and begin the next."""
         spec = self._spec.expect if self._spec is not None else None
-        if spec is None and not self._slot.period:
-            return
-        arrived, self._arrived, self._counted_at = self._arrived, 0, boottime()
-        state, short = counted(self._slot, spec, arrived, time.time())
-        await self._note(state)
+        state, short = judged(self._slot, spec, self._lead.journal.arrived(self._id), time.time())
         if short is not None and spec is not None:
+            # Told first, so that the next leader tells it if this one dies over the note: twice is better than never.
+            self._lead.leadership.check()
             zone = ZoneInfo(spec.time_zone)
             fields = {
                 "transfer": self._id,
@@ -460,6 +453,8 @@ class Passes:
                 "end": told(short.end, zone),
             }
             self._lead.emit(catalogue.TOO_FEW_FILES, fields)
+        if state != self._slot:
+            await self._note(state)
 
     def _tell_slots(self, came: Begun, missed: str) -> None:
         assert self._times is not None

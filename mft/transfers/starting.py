@@ -58,9 +58,10 @@ class SlotState(Struct, frozen=True, kw_only=True, omit_defaults=True):
     mark: str = ""
     """Of the timetable that it belongs to."""
     period: float = 0.0
-    """Begin of the period in which `files` are counted; 0: nothing is expected."""
-    files: int = 0
-    """Files that were delivered in it."""
+    """Since when files are counted: the begin of a period, or a time in it; 0: none are expected."""
+    period_end: float = 0.0
+    before: int = 0
+    """Files that had been delivered until then."""
 
 
 class Wishes(Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from mft.events import catalogue
 from mft.model.delivery import Record
 from mft.model.starts import StartSpec
 from mft.model.timetable import timetable_of
-from mft.model.transfer_parts import ExpectSpec, RetrySpec
+from mft.model.transfer_parts import RetrySpec
 from mft.transfers.starting import SlotState
 from tests.integration.dispatcher.conftest import Field, Pass, Ran
 from tests.rig.waiting import eventually
@@ -173,41 +173,3 @@ async def test_after_another(field: Field) -> None:
         await eventually(lambda: (field.made("t"), field.made("u"), field.made("v")) == (2, 2, 2))
         await eventually(lambda: all(one.state == "idle" for one in node.dispatcher.status().values()))
     assert field.made("w") == 1
-
-
-async def test_too_few_files_are_told_once(field: Field) -> None:
-    """Goal: a period that ends short is told, also after an outage. Method: yesterday's count, and nobody led since."""
-    expect = ExpectSpec(files_min=5)
-    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
-    left = SlotState(period=midnight - 86400, files=4)
-    await field.client.kv.put(field.keys.schedule("t"), json.encode(left))
-    field.set(t={"expect": expect})
-    for name in ("n1", "n2"):
-        async with field.node(name) as node:
-            await node.leads()
-            await eventually(lambda: node.status().state == "idle" and field.made())
-    (told,) = field.told(catalogue.TOO_FEW_FILES)
-    assert (told["files"], told["files_min"]) == (4, 5)
-    assert (await state(field)).period == midnight
-
-
-async def test_files_are_counted_over_a_failover(field: Field) -> None:
-    """Goal: the count is the cluster's, not a node's. Method: two nodes deliver two files each."""
-    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
-    await field.client.kv.put(field.keys.schedule("t"), json.encode(SlotState(period=midnight)))
-    field.set(t={"expect": ExpectSpec(files_min=5)})
-
-    async def deliver(made: Pass) -> Ran:
-        for number in range(2):
-            id = f"{made.node}-{number}"
-            await made.commit({id: Record(state="intent", name=id, names=("temp",))}, ())
-            await made.commit({id: Record(state="done", name=id)}, ())
-            await made.commit({}, (id,))
-        return Ran(delivered=2)
-
-    field.work = deliver
-    for name in ("n1", "n2"):
-        async with field.node(name) as node:
-            await eventually(lambda: field.made() and node.dispatcher.status() and node.status().delivered == 2)
-            await eventually(lambda: node.status().state == "idle")
-    assert (await state(field)).files == 4

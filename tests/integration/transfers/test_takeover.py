@@ -9,6 +9,7 @@ import pytest
 
 from mft.errors import LeadershipLost, MftError, NotFound, Unavailable
 from mft.events import catalogue
+from mft.model.delivery import Record
 from tests.integration.transfers.conftest import Bench, each_way, from_server
 
 
@@ -98,7 +99,12 @@ async def test_a_record_without_a_source(bench: Bench, folder_stays: bool, state
     bench.intend(delivery, "a", *([bench.temp(delivery)] if state == "intent" else []))
     if state == "done":
         bench.journal.records[delivery] = msgspec.structs.replace(bench.journal.records[delivery], state="done")
+    writes: list[Record] = []
+    bench.journal.after = lambda delivery, state: writes.extend(
+        [bench.journal.records[delivery]] if state == "done" else []
+    )
     await bench.run(sweep=True)
+    assert [record.arrives for record in writes] == ([False] if state == "intent" else [])  # It was counted before.
     assert bench.arrived() == {}
     assert bench.journal.records == {}
     await bench.run(8, sweep=True)

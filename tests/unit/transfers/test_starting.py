@@ -15,11 +15,10 @@ from mft.model.config import Config
 from mft.model.locations import LocalLocationSpec, SftpLocationSpec
 from mft.model.starts import StartSpec
 from mft.model.timetable import Slots, Timetable, timetable_of
-from mft.model.transfer_parts import ArchiveSpec, ExpectSpec
+from mft.model.transfer_parts import ArchiveSpec
 from mft.model.transfers import TransferSpec
 from mft.transfers.affinity import affinities
 from mft.transfers.breaker import FAILURES_MAX, PROBE_S_MAX, REMIND_S, WAITS_S, Breaker, wait_s
-from mft.transfers.counting import Short, counted
 from mft.transfers.partners import Partners
 from mft.transfers.starting import (
     LATE_S,
@@ -219,25 +218,6 @@ def test_a_partner_that_was_away_for_two_minutes_is_soon_found_again() -> None:
             failures += 1
             now += wait_s("partner", failures, rng)
         assert now < 120 + 50
-
-
-def test_periods_are_counted_once_each() -> None:
-    """Goal: each period that ends short is told once, however late. Method: a first one, short ones, an outage."""
-    spec, day = ExpectSpec(files_min=3), 86400.0
-    begin_s = NOON - NOON % day
-    state, short = counted(SlotState(), spec, 2, NOON)
-    assert (state.period, state.files, short) == (begin_s + day, 0, None)  # The first one that counts is a whole one.
-    state, short = counted(state, spec, 1, begin_s + day + 5)
-    state, short = counted(state, spec, 2, begin_s + day + 9)
-    assert (state.files, short) == (3, None)
-    state, short = counted(state, spec, 1, begin_s + 2 * day)
-    assert (state.period, state.files, short) == (begin_s + 2 * day, 1, None)
-    state, short = counted(state, spec, 0, begin_s + 4 * day + 1)
-    assert short == Short(begin_s + 2 * day, begin_s + 4 * day, 1)
-    assert counted(state, spec, 0, begin_s + 4 * day + 2) == (state, None)
-    enough = replace(state, files=3)
-    assert counted(enough, spec, 0, begin_s + 7 * day)[1] == Short(begin_s + 5 * day, begin_s + 7 * day, 0)
-    assert counted(enough, None, 0, NOON)[0].period == 0
 
 
 def test_transfers_that_share_limits_share_a_worker() -> None:
