@@ -17,6 +17,7 @@ run.py          one pass over one transfer; runs in an outbound worker
 missing.py      which kept sources are gone for certain, so that the ledger may forget them
 journal.py      the fenced records in etcd, grouped (journal_writes.py); runs in the agent
 owners.py       which leader group a transfer's records belong to, while it moves
+arrivals.py     how many files came, where some are expected; counting.py: whether that is enough
 dispatcher.py   one leader group: campaign, then passes while the term lasts; runs in the agent
 schedule.py     when the next pass of a transfer is due; pure
 """
