@@ -40,7 +40,7 @@ async def ssh_agent(folder: Path, key: Path) -> AsyncIterator[Path]:
 async def test_the_machines_keys_are_not_used(
     shared_sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_key: bool
 ) -> None:
-    """Goal: what a location does not have lets it in nowhere. Method: the right key in an agent, and in the home folder.
+    """Goal: what a location does not have lets it in nowhere. Method: the right key in an agent, then in the home.
 
     The library alone would find either.
     """
