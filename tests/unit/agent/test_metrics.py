@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from mft.agent.health import Health
@@ -19,6 +20,7 @@ from mft.events import catalogue
 from mft.events.bus import Bus
 from mft.model.config import Config
 from mft.model.locations import LocalLocationSpec, LocationSpec
+from mft.model.transfer_parts import ArchiveSpec
 from mft.model.transfers import TransferSpec
 from mft.transfers.steering import TransferStatus
 from tests.rig.waiting import eventually, free_port
@@ -116,6 +118,11 @@ def test_a_broken_location_is_told() -> None:
     broken = {"out": TransferStatus(transfer="out", state="broken", location="partner", failures=3)}
     found = samples(page(Metrics(), IDLE._replace(transfers=broken)))
     assert (found["mft_location_broken{location=partner}"], found["mft_location_broken{location=here}"]) == (1, 0)
+    config = Config(
+        locations={**LOCATIONS, "kept": LOCATIONS["here"]},
+        transfers={"out": replace(OUT, archive=ArchiveSpec(location="kept"))},
+    )
+    assert samples(page(Metrics(), config=config))["mft_location_broken{location=kept}"] == 0, "it is a place as well"
     assert found["mft_pass_failures{transfer=out}"] == 3
 
 
