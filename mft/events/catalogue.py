@@ -253,7 +253,10 @@ CATALOGUE: Mapping[int, Entry] = {
         "source-vanished", "warning", "transfer", "Transfer {transfer}: {path} vanished before it was taken."
     ),
     SOURCE_NOT_NOTIFIED: Entry(
-        "source-not-notified", "warning", "transfer", "Transfer {transfer}: {path} is only polled: {reason}"
+        "source-not-notified",
+        "warning",
+        "transfer",
+        "Transfer {transfer}: no file that comes into {path} is told of, it is polled or looked at by `cron`: {reason}",
     ),
     COMMAND_FAILED: Entry(
         "command-failed", "warning", "transfer", "Transfer {transfer}: {command} for {path} failed: {reason}"
