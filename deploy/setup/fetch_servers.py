@@ -2,7 +2,7 @@
 
 Nothing is installed and no daemon starts. Afterwards stand there:
 
-    bin/          etcd etcdctl (the newest obtained) sshd sftp-server haproxy, ssh sftp ssh-keygen, ip
+    bin/          etcd etcdctl (the newest obtained) sshd sftp-server haproxy proftpd, ssh sftp ssh-keygen, ip
     root/bin/     busybox, whose tools stand for those of a small appliance
     etcd-3.4/     etcd etcdctl of Debian 12
     etcd-newest/  etcd etcdctl of Debian unstable, if it could be had
@@ -28,7 +28,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 BASE_SUITE = "bookworm"
 NEWEST_SUITES = ("sid", "trixie")
 """Where a newer etcd is looked for, best first. etcd needs nothing but libc, so it runs on Debian 12 as well."""
-LAYOUT = 2
+LAYOUT = 3
 """Raise it when what is fetched or how it is laid out changes: then everything is fetched anew."""
 SSH_CLIENT = ("ssh", "sftp", "scp", "ssh-keygen")
 
@@ -44,6 +44,7 @@ SERVERS = {
     "sshd": Server("openssh-server", "usr/sbin/sshd"),
     "sftp-server": Server("openssh-sftp-server", "usr/lib/openssh/sftp-server"),
     "haproxy": Server("haproxy", "usr/sbin/haproxy"),
+    "proftpd": Server("proftpd-core", "usr/sbin/proftpd"),
 }
 CLIENTS = {name: Server("openssh-client", f"usr/bin/{name}") for name in SSH_CLIENT}
 NETWORK = {"ip": Server("iproute2", "bin/ip")}
@@ -108,7 +109,7 @@ def has_ip() -> bool:
 
 
 def fetch_base(servers: Path, scratch: Path) -> dict[str, str]:
-    """Fetch Debian 12's etcd, OpenSSH and HAProxy with the libraries this machine lacks. Raises FetchError."""
+    """Fetch Debian 12's etcd, OpenSSH, HAProxy and ProFTPD with the libraries this machine lacks. Raises FetchError."""
     apt = Apt(scratch, BASE_SUITE, security=True)
     apt.update()
     etcd = apt.fetch(["etcd-server", "etcd-client"], servers / "etcd-root")
@@ -120,7 +121,11 @@ def fetch_base(servers: Path, scratch: Path) -> dict[str, str]:
         programs |= CLIENTS
     if not has_ip():
         programs |= NETWORK
-    wanted = {server.package for server in programs.values()} | {"libnss-wrapper", "busybox-static"}
+    wanted = {server.package for server in programs.values()} | {
+        "libnss-wrapper",
+        "busybox-static",
+        "proftpd-mod-crypto",
+    }
     versions = etcd | apt.fetch(apt.with_libraries(wanted, installed_packages()), servers / "root")
     for name, server in programs.items():
         write_wrapper(servers, name, server)
@@ -179,7 +184,8 @@ def fetch(servers: Path) -> None:
     scratch = servers.with_name("apt")
     shutil.rmtree(scratch, ignore_errors=True)
     print(
-        f"setup: fetching etcd, OpenSSH and HAProxy of Debian 12 into {servers} (unpacked, not installed)", flush=True
+        f"setup: fetching etcd, OpenSSH, HAProxy and ProFTPD of Debian 12 into {servers} (unpacked, not installed)",
+        flush=True,
     )
     versions = fetch_base(building, scratch / BASE_SUITE)
     print(f"setup: unpacked {describe(versions)}", flush=True)

@@ -83,15 +83,20 @@ class Sshd(ServerProcess):
 
     async def _greets(self) -> bool:
         assert self.running(), "sshd has ended"
-        try:
-            async with asyncio.timeout(10):
-                reader, writer = await asyncio.open_connection(self.host, self.port)
-                try:
-                    return (await reader.readline()).startswith(b"SSH-2.0-")
-                finally:
-                    writer.close()
-        except (OSError, TimeoutError):
-            return False
+        return await greets(self.host, self.port)
+
+
+async def greets(host: str, port: int) -> bool:
+    """Say whether an SSH server greets there."""
+    try:
+        async with asyncio.timeout(10):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                return (await reader.readline()).startswith(b"SSH-2.0-")
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return False
 
 
 @asynccontextmanager

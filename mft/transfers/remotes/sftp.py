@@ -28,6 +28,8 @@ _ROOM_BYTES_MIN = 1024 * 1024
 """A disk with less room than this counts as full when a write fails."""
 _FULL = ("no space left", "quota exceeded", "disk full")
 """How servers put it that have no code for it."""
+_HASHED_BYTES_MAX = 1 << 30
+"""As much as servers hash within the time that an answer may take."""
 _OPEN_MAX = 30
 """Files open at one time on a channel of a server that is not OpenSSH's: some allow no more than 64."""
 _LISTINGS_AHEAD = 4
@@ -44,6 +46,7 @@ class SftpRemote:
         self.source_atomic = wire.POSIX_RENAME in first.extensions
         # OpenSSH's server does one request of a channel after the other.
         self._in_order = "OpenSSH" in str(connection.get_extra_info("server_version", ""))
+        self._may_hash = not self._in_order
 
     @classmethod
     async def open(cls, spec: SftpLocationSpec) -> SftpRemote:
@@ -101,8 +104,20 @@ class SftpRemote:
         """Remove one file."""
         await self._ask("remove", path, Kind.REMOVE, wire.path(path), wire.status)
 
-    async def sha256(self, path: str) -> None:
-        """OpenSSH's server hashes nothing."""
+    async def sha256(self, path: str) -> str | None:
+        """Have the server hash the file, where it can; not a very large one, over which it would seem to be silent.
+
+        Servers that hash files often do not say so in their greeting, but OpenSSH's never does.
+        """
+        if not self._may_hash or (await self.lstat(path)).size_bytes > _HASHED_BYTES_MAX:
+            return None
+        try:
+            return await self._ask("hash", path, Kind.EXTENDED, wire.hashing(path), wire.hashed)
+        except MftError as error:
+            if not isinstance(error.__cause__, Refused) or error.__cause__.code == Code.NO_SUCH_FILE:
+                raise
+        self._may_hash = False
+        return None
 
     async def make_folder(self, path: str) -> None:
         """Make one folder unless it is there. Version 3 has no word for "exists", so a failure looks again."""

@@ -18,6 +18,7 @@ PACKET_BYTES_MAX = 512 * 1024
 POSIX_RENAME = b"posix-rename@openssh.com"
 FSYNC = b"fsync@openssh.com"
 LIMITS = b"limits@openssh.com"
+CHECK_FILE = b"check-file-name"
 STATVFS = b"statvfs@openssh.com"
 
 
@@ -100,6 +101,8 @@ _UINT32 = struct.Struct(">I")
 _UINT64 = struct.Struct(">Q")
 _PLACE = struct.Struct(">QI")
 _STATVFS = struct.Struct(">11Q")
+_WHOLE = struct.Struct(">QQI")
+"""Where to begin, how many bytes (0: all), how many of them a hash (0: all)."""
 _NO_ATTRIBUTES = bytes(4)
 
 HEAD_BYTES = _HEAD.size
@@ -246,6 +249,27 @@ def room_bytes(answer: Answer) -> int:
         raise refusal(answer)
     _, fragment_bytes, _, _, available, *_ = _STATVFS.unpack_from(answer.body)
     return int(fragment_bytes * available)
+
+
+def hashing(name: str) -> bytes:
+    """Write the body of the request to hash a whole file.
+
+    Source: draft-ietf-secsh-filexfer-extensions-00, section 3.
+    """
+    return string(CHECK_FILE) + path(name) + string(b"sha256") + _WHOLE.pack(0, 0, 0)
+
+
+def hashed(answer: Answer) -> str:
+    """Take the hexadecimal digest out of what check-file answers. Raises Refused, Garbled."""
+    if answer.kind != Kind.EXTENDED_REPLY:
+        raise refusal(answer)
+    algorithm, at = _string(answer.body, 0)
+    if algorithm == b"check-file":  # The draft has it, ProFTPD leaves it out.
+        algorithm, at = _string(answer.body, at)
+    digest = bytes(answer.body[at:])
+    if algorithm != b"sha256" or len(digest) != 32:
+        raise Garbled(f"{len(digest)} bytes of a hash by {algorithm.decode('utf-8', 'replace')!r}")
+    return digest.hex()
 
 
 def _string(body: memoryview, at: int) -> tuple[bytes, int]:

@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncssh
 import msgspec
@@ -23,6 +23,8 @@ from mft.transfers.remotes.base import Remote, join
 from mft.transfers.remotes.pool import KINDS
 from tests.integration.inbound.harness import PASSWORD, Inbound, Keys, running
 from tests.integration.transfers.conftest import sftp_location
+from tests.rig.proftpd import PASSWORD as PROFTPD_PASSWORD
+from tests.rig.proftpd import Proftpd
 from tests.rig.shell_sshd import ShellSshd, find_busybox
 from tests.rig.sshd import Sshd
 from tests.rig.waiting import eventually
@@ -97,6 +99,17 @@ def shared_sshd(_scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture(scope="package")
+def proftpd(_scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proftpd]:
+    """Run one ProFTPD."""
+    server = Proftpd(tmp_path_factory.mktemp("proftpd"))
+    try:
+        asyncio.run(server.start())
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="package")
 def shell_sshds(_scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Sshd]]:
     """Run servers without SFTP: with this machine's tools, and, where that is here, with those of busybox."""
     servers = {"scp": ShellSshd(tmp_path_factory.mktemp("shell"))}
@@ -123,6 +136,7 @@ def keys() -> Keys:
 PLACES: Mapping[str, type] = {
     "local": LocalLocationSpec,
     "openssh": SftpLocationSpec,
+    "proftpd": SftpLocationSpec,
     "own": SftpLocationSpec,
     "scp": ScpLocationSpec,
     "scp-busybox": ScpLocationSpec,
@@ -130,15 +144,27 @@ PLACES: Mapping[str, type] = {
 """Each kind of remote, and what it is behind."""
 
 
+class Servers(NamedTuple):
+    """What runs for all tests here."""
+
+    openssh: Sshd
+    proftpd: Proftpd
+    shells: Mapping[str, Sshd]
+
+
+@pytest.fixture(scope="package")
+def servers(shared_sshd: Sshd, proftpd: Proftpd, shell_sshds: Mapping[str, Sshd]) -> Servers:
+    """Give all of them."""
+    return Servers(shared_sshd, proftpd, shell_sshds)
+
+
 @pytest.fixture(params=PLACES)
-async def place(
-    request: pytest.FixtureRequest, shared_sshd: Sshd, shell_sshds: Mapping[str, Sshd], keys: Keys, tmp_path: Path
-) -> AsyncIterator[Place]:
+async def place(request: pytest.FixtureRequest, servers: Servers, keys: Keys, tmp_path: Path) -> AsyncIterator[Place]:
     """Give each kind of remote in turn."""
     if request.param == "own":
         inbound = Inbound(tmp_path, keys, ListenerSpec(port=1, host_keys=keys.host))
         spec = sftp_location(
-            shared_sshd,
+            servers.openssh,
             port=inbound.port,
             username="ann",
             private_key=keys.client_private.decode(),
@@ -155,12 +181,16 @@ async def place(
             yield place
         return
     if request.param.startswith("scp"):
-        if request.param not in shell_sshds:
+        if request.param not in servers.shells:
             pytest.skip("busybox is not here: run `make setup`")
-        async with place_at(scp_location(shell_sshds[request.param]), folder, str(folder)) as place:
+        async with place_at(scp_location(servers.shells[request.param]), folder, str(folder)) as place:
             yield place
         return
-    async with place_at(sftp_location(shared_sshd), folder, str(folder)) as place:
+    spec, proftpd = sftp_location(servers.openssh), servers.proftpd
+    if request.param == "proftpd":
+        login = {"username": proftpd.user, "password": PROFTPD_PASSWORD, "private_key": ""}
+        spec = sftp_location(servers.openssh, port=proftpd.port, host_keys=(proftpd.host_key,), **login)
+    async with place_at(spec, folder, str(folder)) as place:
         yield place
 
 

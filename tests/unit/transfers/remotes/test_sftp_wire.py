@@ -90,3 +90,18 @@ def test_limits_and_room() -> None:
     assert wire.limits(answer(Kind.EXTENDED_REPLY, struct.pack(">4Q", 1, 2, 3, 4))) == (2, 3)
     reply = struct.pack(">11Q", 1, 4096, 100, 50, 10, 0, 0, 0, 0, 0, 255)
     assert wire.room_bytes(answer(Kind.EXTENDED_REPLY, reply)) == 40960
+
+
+@pytest.mark.parametrize("begin", [b"", wire.string(b"check-file")], ids=["ProFTPD", "draft"])
+def test_a_hash_in_both_forms(begin: bytes) -> None:
+    """Goal: a digest is read however a server puts it. Method: with the draft's name before it, and without."""
+    digest = bytes(range(32))
+    answer = Answer(Kind.EXTENDED_REPLY, memoryview(begin + wire.string(b"sha256") + digest))
+    assert wire.hashed(answer) == digest.hex()
+
+
+@pytest.mark.parametrize("body", [wire.string(b"md5") + bytes(16), wire.string(b"sha256") + bytes(31), b"\0\0\0\x09x"])
+def test_another_hash_is_none(body: bytes) -> None:
+    """Goal: what is no SHA-256 proves nothing. Method: another algorithm, another length, an answer that is cut off."""
+    with pytest.raises(Garbled):
+        wire.hashed(Answer(Kind.EXTENDED_REPLY, memoryview(body)))
