@@ -4,7 +4,8 @@ remotes/        the places files come from and go to; table spec → class
 delivery.py     one file: upload, intent, rename, done; and the takeover of what another attempt left
 bundle.py       many small files at one time, each step of delivery.py for all of them together
 context.py      what the deliveries of one run share: places, permit, journal
-sending.py      bytes to a temp file; goes on where an attempt of the term was cut off (hashing.py: what they come to)
+sending.py      bytes to a temp file; goes on where an attempt of the term was cut off
+hashing.py      the SHA-256 of what is sent, and places from which sending can go on
 checking.py     whether what arrived is what was sent
 naming.py       what a file is called at its destination; pure
 overwrite.py    what is done where the name is taken; targets.py: two of our own that become one name
