@@ -42,6 +42,34 @@ async def test_a_broken_location_holds_up_all_its_transfers(field: Field) -> Non
     assert len(field.told(catalogue.PARTNER_FAILED_WILL_RETRY)) == 2
 
 
+async def test_a_broken_location_is_tried_again_by_one_for_all(field: Field) -> None:
+    """Goal: it heals when nobody asks. Method: three passes fail, then all is well; who tries first waits a moment.
+
+    The wait is the real one, two to four seconds.
+    """
+    field.set(t={}, u={}, v={})
+    broken = True
+    states: list[list[str]] = []
+
+    async def fail_at_b(_: Pass) -> Ran:
+        if broken:
+            return Ran(error="cannot connect", error_class="transient", location="b")
+        if not states:
+            await eventually(lambda: [node.status(id).state for id in "tuv"].count("broken") == 2)
+            states.append(sorted(node.status(id).state for id in "tuv"))
+        return Ran()
+
+    field.work = fail_at_b
+    async with field.node("n1") as node:
+        await eventually(lambda: field.told(catalogue.PARTNER_PAUSED))
+        broken = False
+        await eventually(lambda: {node.status(id).state for id in "tuv"} == {"idle"})
+        assert {node.status(id).failures for id in "tuv"} == {0}
+    assert states == [["broken", "broken", "running"]]
+    assert len(field.told(catalogue.PARTNER_RESUMED)) == 1
+    assert field.told(catalogue.RUN_REQUESTED) == []
+
+
 async def test_a_broken_archive_holds_up_those_that_use_it(field: Field) -> None:
     """Goal: an archive elsewhere is a place like the others. Method: deliver, then fail at it, until told not to.
 
