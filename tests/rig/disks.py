@@ -12,9 +12,13 @@ import pytest
 
 
 @contextmanager
-def small_disk(path: Path, size_bytes: int) -> Iterator[None]:
-    """Mount a file system of this size for as long as the block lasts; skips the test where that is not permitted."""
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes},mode=777", "mft-tests", str(path)]
+def small_disk(path: Path, size_bytes: int, files_max: int = 0) -> Iterator[None]:
+    """Mount a file system of this size for as long as the block lasts; skips the test where that is not permitted.
+
+    `files_max` bounds files and folders, its own one among them; 0: no bound.
+    """
+    options = f"size={size_bytes},nr_inodes={files_max},mode=777"
+    command = ["mount", "-t", "tmpfs", "-o", options, "mft-tests", str(path)]
     if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("this user may not mount a small disk")
     try:

@@ -175,21 +175,27 @@ async def test_an_archive_that_cannot_be_written(bench: Bench) -> None:
 
 
 async def test_a_full_archive(bench: Bench) -> None:
-    """Goal: an archive that is full harms no file and is waited for. Method: a small disk below the source's location.
+    """Goal: an archive that is full harms no file and is waited for; what fits goes. Method: a small disk for it.
 
-    That is another file system, to which no rename leads: what fits is copied.
+    It is below the source's location, but another file system, to which no rename leads: what fits is copied.
     """
     folder = archive_in(bench, name="exact")
     folder.mkdir(parents=True)
     content = os.urandom(2_000_000)
     with small_disk(folder, 512 * 1024):
         bench.give("large", content)
-        for _ in range(2):
+        for first_s in (1e-6, 1e-6, 1000.0):
+            bench.spec = msgspec.structs.replace(bench.spec, retry=RetrySpec(first_s=first_s, most_s=first_s))
             with pytest.raises(Exhausted, match=r"is delivered, but cannot be archived.*[Nn]o space"):
                 await bench.run()
         assert tree(bench.inbox) == {"large": content}
         assert tree(folder) == {}
         (bench.inbox / "large").unlink()
+        bench.give("small")
+        await bench.run()
+        assert tree(bench.inbox) == tree(folder) == {"small": b"content"}
+        (bench.inbox / "small").unlink()
+    bench.memory.retries.forget(next(iter(bench.journal.records)))
     await bench.run(8, sweep=True)
     assert tree(bench.inbox) == {}
     assert tree(folder) == {"large": content}

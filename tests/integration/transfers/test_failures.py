@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -184,6 +185,38 @@ async def test_a_full_destination_harms_no_file(bench: Bench) -> None:
     await bench.run(8, sweep=True)
     assert len(bench.arrived()["large"]) == 2_000_000
     bench.check_settled()
+
+
+@pytest.mark.parametrize("parallel_files", [1, 4], ids=["one by one", "many"])
+async def test_a_full_source_harms_no_file(bench: Bench, parallel_files: int) -> None:
+    """Goal: where no file can be taken for want of room, that is said, and waited for. Method: a disk full of files.
+
+    With room for one more folder in `.mft/` they arrive, if only a few in each pass.
+    """
+    change(bench, retry=retries(1), parallel_files=parallel_files)
+    with small_disk(bench.out, 1024 * 1024, files_max=30):
+        names = [f"f{number:02}" for number in range(20)]
+        for name in names:
+            bench.give(name)
+        for number in range(9):
+            (bench.out / f".other{number}").touch()
+        for _ in range(3):
+            tally = Tally()
+            with pytest.raises(Exhausted, match=r"cannot make folder.*No space left"):
+                await run_pass(await bench.context(), {}, bench.stability, tally, sweep=False)
+            assert tally.failure is not None
+            assert (tally.failed, tally.failure.kind, tally.failure.location) == (0, "transient", "source")
+        assert [name for name in bench.left() if not name.startswith(".")] == names
+        for number in range(2):
+            (bench.out / f".other{number}").unlink()
+        for _ in names:
+            with suppress(Exhausted):
+                await bench.run()
+        assert bench.arrived() == dict.fromkeys(names, b"content")
+        assert events(bench, catalogue.FILE_QUARANTINED) == []
+        assert bench.left() == [f".other{number}" for number in range(2, 9)]
+        assert bench.journal.records == {}
+        assert bench.temps() == []
 
 
 async def test_a_closed_destination_is_no_files_fault(bench: Bench) -> None:
