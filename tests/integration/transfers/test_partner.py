@@ -13,27 +13,36 @@ import pytest
 
 from mft.errors import Denied, MftError, Unavailable
 from mft.events import catalogue
+from mft.model.locations import LocalLocationSpec
+from mft.model.transfer_parts import ArchiveSpec
 from tests.integration.transfers.conftest import Bench, bench_at, sftp_location
+from tests.integration.transfers.files import tree
 from tests.rig.sshd import Sshd, make_key
 from tests.rig.waiting import eventually, free_port
 
 
 @pytest.fixture
-async def old_partner(tmp_path: Path) -> AsyncIterator[Bench]:
-    """A partner whose server has no posix-rename: renames link and unlink, and never replace."""
+async def old_server(tmp_path: Path) -> AsyncIterator[Sshd]:
+    """A server that has no posix-rename: renames link and unlink, and never replace."""
     server = Sshd(tmp_path / "old-sshd")
     config = tmp_path / "old-sshd" / "sshd_config"
     config.write_text(
         config.read_text().replace("ForceCommand internal-sftp", "ForceCommand internal-sftp -P posix-rename")
     )
-    inbox = tmp_path / "inbox"
-    inbox.mkdir()
     try:
         await server.start()
-        async with bench_at(tmp_path, inbox, sftp_location(server)) as bench:
-            yield bench
+        yield server
     finally:
         server.kill()
+
+
+@pytest.fixture
+async def old_partner(old_server: Sshd, tmp_path: Path) -> AsyncIterator[Bench]:
+    """A bench that delivers to such a server."""
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    async with bench_at(tmp_path, inbox, sftp_location(old_server)) as bench:
+        yield bench
 
 
 async def test_without_posix_rename(old_partner: Bench) -> None:
@@ -78,6 +87,28 @@ async def test_without_posix_rename_nothing_is_replaced(old_partner: Bench) -> N
     await bench.run(30, sweep=True)
     assert bench.arrived() == {"a": b"SECOND"}
     bench.check_settled()
+
+
+async def test_taking_without_posix_rename(old_server: Sshd, tmp_path: Path) -> None:
+    """Goal: sources are taken and archived there too, a later one in the place of an earlier. Method: one name, twice.
+
+    Here the destination is a folder, so that what is taken over is proven.
+    """
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    async with bench_at(tmp_path, inbox, LocalLocationSpec(root="/")) as bench:
+        bench.take_from(old_server)
+        bench.spec = msgspec.structs.replace(bench.spec, archive=ArchiveSpec(path="kept", name="exact"))
+        for content in (b"FIRST", b"SECOND"):
+            bench.give("a", content)
+            assert (await bench.run()).delivered == 1
+            assert bench.arrived() == tree(bench.source / "kept") == {"a": content}
+        bench.check_settled()
+        gone = bench.taken("b")
+        bench.intend(gone, "b", "." + gone)
+        await bench.run(8, sweep=True)
+        assert set(bench.arrived()) == {"a"}
+        bench.check_settled()
 
 
 async def test_a_fingerprint_is_enough(bench: Bench, shared_sshd: Sshd, tmp_path: Path) -> None:
@@ -132,11 +163,16 @@ async def test_an_unreachable_partner(bench: Bench, shared_sshd: Sshd) -> None:
 
 
 @pytest.mark.parametrize("fault", ["kill", "pause"])
-async def test_the_partner_goes_in_the_middle(sshd: Sshd, tmp_path: Path, fault: str) -> None:
+@pytest.mark.parametrize("side", ["destination", "source"])
+async def test_the_partner_goes_in_the_middle(sshd: Sshd, tmp_path: Path, side: str, fault: str) -> None:
     """Goal: a lost connection ends the pass, and the next one delivers all once. Method: kill or freeze the server."""
     inbox = tmp_path / "inbox"
     inbox.mkdir()
-    async with bench_at(tmp_path, inbox, sftp_location(sshd, call_timeout_s=1.0)) as bench:
+    partner, is_source = sftp_location(sshd, call_timeout_s=1.0), side == "source"
+    async with bench_at(tmp_path, inbox, LocalLocationSpec(root="/") if is_source else partner) as bench:
+        if is_source:
+            bench.take_from(sshd)
+            bench.source_location = partner
         names = [f"f{number:02d}" for number in range(40)]
         for name in names:
             bench.give(name, os.urandom(400_000))
@@ -162,7 +198,8 @@ async def test_the_partner_goes_in_the_middle(sshd: Sshd, tmp_path: Path, fault:
             await sshd.start()
         else:
             sshd.resume()
-        await bench.pool.discard("partner", await bench.remote())  # As the worker does after such an error.
+        id = "source" if is_source else "partner"
+        await bench.pool.discard(id, await bench.pool.get(id, partner))  # As the worker does after such an error.
 
         async def all_came() -> bool:
             try:
