@@ -16,8 +16,8 @@ from mft.transfers.archive import archive_failed
 from mft.transfers.commands import run_after_failure
 from mft.transfers.context import RunContext
 from mft.transfers.delivery import Prepared, prepare, publish
-from mft.transfers.failures import INTERNAL, Failure, classify, internal
-from mft.transfers.remotes.base import join
+from mft.transfers.failures import INTERNAL, Failure, Step, classify, internal
+from mft.transfers.remotes.base import Entry, join
 from mft.transfers.work import Item, LeftOpen, Tally, Work
 
 T = TypeVar("T")
@@ -36,6 +36,8 @@ class Attempts:
         self._work = work
         self._tally = tally
         self._trouble: MftError | None = None
+        self._step: Step = "file"
+        """In which that happened."""
         self._waiting = self._aside = 0
 
     @property
@@ -51,8 +53,24 @@ class Attempts:
     def check(self) -> None:
         """Raise what kept the pass from doing all that it should, if anything did."""
         if self._trouble is not None:
-            self._tally.failure = classify(self._trouble, "file", self._context.locations)
+            self._tally.failure = classify(self._trouble, self._step, self._context.locations)
             raise self._trouble
+
+    async def take(self, entry: Entry) -> Item | None:
+        """Begin with a source; None if it has vanished or cannot be taken now, or if nothing new may be.
+
+        Where none can be taken what is begun goes on to its end: on a full disk that is what makes room.
+        """
+        if not self.takes_new:
+            return None
+        try:
+            return await self._work.begin(entry)
+        except (LeadershipLost, Unavailable):
+            raise
+        except MftError as error:
+            if self._trouble is None:
+                self._trouble, self._step = error, "pass"
+            return None
 
     async def deliver(self, item: Item) -> bool:
         """Bring one file to its destination. Returns whether it arrived."""

@@ -265,7 +265,7 @@ class Bundler:
         """Begin a source anew by itself: it could not be taken with the others."""
         if others_are_taken:
             self._work.took()
-        item = await self._work.begin(entry) if self._attempts.takes_new else None
+        item = await self._attempts.take(entry)
         return item is not None and await self._attempts.deliver(item)
 
     async def _anew(self, file: _File) -> bool:

@@ -219,7 +219,7 @@ async def _stream(context: RunContext, work: Work, attempts: Attempts) -> None:
         bundler = bundler_of(context, work, attempts)
         feed = _Feed(count, bundler)
         slots = asyncio.Semaphore(count)
-        works = [partial(_deliver_all, work, attempts, feed.singles, slots)] * count
+        works = [partial(_deliver_all, attempts, feed.singles, slots)] * count
         if bundler is not None:
             works += [partial(_deliver_bundles, bundler, attempts, feed.bundles, slots)] * min(count, BUNDLES_MAX)
         found = _Found(left, first, sources, (count, len(works) - count))
@@ -254,14 +254,14 @@ async def _feed(work: Work, attempts: Attempts, feed: _Feed, found: _Found) -> N
     await feed.end(*found.takers)
 
 
-async def _deliver_all(work: Work, attempts: Attempts, queue: _Queue, slots: asyncio.Semaphore) -> None:
+async def _deliver_all(attempts: Attempts, queue: _Queue, slots: asyncio.Semaphore) -> None:
     """Make deliveries from the queue until it says that there are no more."""
     while (queued := await queue.get()) is not None:
         arrived = False
         try:
             if queued.earlier is None or await queued.earlier:
                 async with slots:
-                    item = await _begun(work, attempts, queued.item)
+                    item = await attempts.take(queued.item) if isinstance(queued.item, Entry) else queued.item
                     arrived = item is not None and await attempts.deliver(item)
         finally:
             _settle(queued, arrived)
@@ -286,10 +286,3 @@ def _settle(queued: _Queued, arrived: bool) -> None:
     # It is cancelled with whoever waits for it, where the whole pass ends.
     if not queued.arrived.done():
         queued.arrived.set_result(arrived)
-
-
-async def _begun(work: Work, attempts: Attempts, item: Item | Entry) -> Item | None:
-    """Take the source if it is none that an earlier pass has taken; None if there is nothing to deliver."""
-    if isinstance(item, Item):
-        return item
-    return await work.begin(item) if attempts.takes_new else None

@@ -219,6 +219,31 @@ async def test_a_full_source_harms_no_file(bench: Bench, parallel_files: int) ->
         assert bench.temps() == []
 
 
+@pytest.mark.parametrize("trouble", ["full", "mounted"])
+async def test_what_is_taken_arrives_while_nothing_can_be_taken(bench: Bench, trouble: str) -> None:
+    """Goal: on a full disk that is what makes room. Method: a large taken file, beside new ones that cannot be taken.
+
+    They cannot because the disk is full, or because each is on another file system: twelve are the folder's fault. All
+    of that is known while the large file is on its way.
+    """
+    change(bench, retry=retries(1), recursive=True)
+    content = os.urandom(20_000_000)
+    (bench.out / "disk").mkdir()
+    folder = bench.out if trouble == "full" else bench.out / "disk"
+    with small_disk(folder, 32 * 1024 * 1024, files_max=16 if trouble == "full" else 0):
+        bench.taken("large", content)
+        names = [str((folder / f"f{number:02}").relative_to(bench.out)) for number in range(12)]
+        for name in names:
+            bench.give(name)
+        tally = Tally()
+        with pytest.raises(MftError, match=r"No space left|another file system"):
+            await run_pass(await bench.context(), {}, bench.stability, tally, sweep=False)
+        assert bench.arrived()["large"] == content
+        assert tally.failure is not None
+        assert tally.failure.kind == ("transient" if trouble == "full" else "configuration")
+        assert events(bench, catalogue.FILE_QUARANTINED) == []
+
+
 async def test_a_closed_destination_is_no_files_fault(bench: Bench) -> None:
     """Goal: a missing or closed folder stops the taking and says so. Method: the folder goes and comes back."""
     change(bench, retry=retries(1), parallel_files=2)
