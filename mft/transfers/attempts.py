@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import TypeVar
 
 import msgspec
@@ -68,9 +68,21 @@ class Attempts:
         except (LeadershipLost, Unavailable):
             raise
         except MftError as error:
-            if self._trouble is None:
-                self._trouble, self._step = error, "pass"
+            self._stop(error)
             return None
+
+    async def next_of(self, sources: AsyncGenerator[tuple[Entry, bool], None]) -> tuple[Entry, bool] | None:
+        """Give the next source; None if there are no more, or no room to remember more. What is begun goes on then."""
+        try:
+            return await anext(sources, None)
+        except Exhausted as error:
+            self._stop(error)
+            return None
+
+    def _stop(self, error: MftError) -> None:
+        """Take nothing new in this pass."""
+        if self._trouble is None:
+            self._trouble, self._step = error, "pass"
 
     async def deliver(self, item: Item) -> bool:
         """Bring one file to its destination. Returns whether it arrived."""

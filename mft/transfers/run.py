@@ -212,7 +212,7 @@ async def _stream(context: RunContext, work: Work, attempts: Attempts) -> None:
     left = await work.left_open()
     attempts.begin(left)
     async with aclosing(work.sources()) as sources:
-        first = await anext(sources, None)
+        first = await attempts.next_of(sources)
         if first is None and not left.due:
             return  # As most passes find it: they cost no task for each file that there could be.
         count = context.spec.parallel_files
@@ -250,7 +250,7 @@ async def _feed(work: Work, attempts: Attempts, feed: _Feed, found: _Found) -> N
             await feed.put(_Queued(entry, *names.enter(entry.name)))
         if feed.is_overdue():
             await feed.hand_over()
-        source = await anext(found.sources, None)
+        source = await attempts.next_of(found.sources)
     await feed.end(*found.takers)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator, Callable
 
 import msgspec
@@ -16,6 +17,7 @@ from mft.model.locations import LocalLocationSpec
 from mft.transfers import missing
 from mft.transfers.remotes.base import Entry
 from mft.transfers.remotes.local import LocalRemote
+from mft.transfers.taking import new_delivery
 from mft.transfers.work import GONE_SOURCES_MAX
 from tests.integration.transfers.conftest import Bench, each_way, from_server
 from tests.integration.transfers.files import At, run_with
@@ -134,6 +136,31 @@ async def test_a_full_ledger_says_so(copying: Bench) -> None:
     with pytest.raises(Exhausted, match="ledger is full"):
         await copying.run()
     assert copying.arrived() == {}
+
+
+@pytest.mark.parametrize("is_open", [False, True], ids=["changed", "open"])
+async def test_a_full_ledger_holds_up_no_other(copying: Bench, is_open: bool) -> None:
+    """Goal: what needs no room in it arrives. Method: a large file that it knows, changed; or an intent of a leader.
+
+    That it is full is known while the large file is on its way, or before anything is.
+    """
+    content = os.urandom(20_000_000)
+    copying.journal.ledger = {f"sub/f{number}": Kept(1, 1.0) for number in range(LEDGER_ENTRIES_MAX - 1)}
+    copying.journal.ledger["a.csv"] = Kept(1, 1.0)
+    (copying.out / "sub").mkdir()
+    copying.give("a.csv", content)
+    copying.give("new.csv")
+    if is_open:
+        delivery = new_delivery(copying.transfer, time.time())
+        status = (copying.out / "a.csv").stat()
+        copying.intend(delivery, "a.csv", copying.temp(delivery, content), size_bytes=len(content))
+        kept = Kept(status.st_size, status.st_mtime, status.st_ino)
+        record = msgspec.structs.replace(copying.journal.records[delivery], kept=kept)
+        copying.journal.records[delivery] = record
+    with pytest.raises(Exhausted, match="ledger is full"):
+        await copying.run()
+    assert copying.arrived() == {"a.csv": content}
+    assert copying.journal.records == {}
 
 
 async def test_a_full_ledger_empties(copying: Bench) -> None:
