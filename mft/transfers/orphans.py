@@ -6,7 +6,7 @@ from collections.abc import Collection, Container
 from functools import cached_property
 from typing import NamedTuple
 
-from mft.errors import NotFound
+from mft.errors import Denied, NotFound
 from mft.model.delivery import TAKEN_FOLDER, taken_at
 from mft.transfers.remotes.base import Remote, join
 from mft.transfers.taking import delivery_prefix
@@ -51,6 +51,6 @@ async def find_orphans(remote: Remote, folder: str, known_prefixes: Container[st
                 if len(orphans) == _FOLDERS_MAX:
                     break
                 orphans.append(Orphan(join(folder, TAKEN_FOLDER, entry.name), when))
-    except NotFound:
+    except (NotFound, Denied):
         return ()
     return tuple(orphans)

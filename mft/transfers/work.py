@@ -9,7 +9,7 @@ from contextlib import aclosing
 from typing import NamedTuple
 
 from mft.aio import boottime
-from mft.errors import Exhausted, LeadershipLost, MftError, NotFound, Unavailable
+from mft.errors import Denied, Exhausted, LeadershipLost, MftError, NotFound, Unavailable
 from mft.events import catalogue
 from mft.model.delivery import LEDGER_ENTRIES_MANY, LEDGER_ENTRIES_MAX, TAKEN_FOLDER, Kept, Record
 from mft.transfers.context import RunContext
@@ -96,7 +96,7 @@ class Work:
 
     async def left_open(self) -> LeftOpen:
         """List what stands in `.mft/` and what else the journal has open. A record that means nothing any more goes."""
-        found = await find_taken(self._context.source, self._context.transfer, self._spec.source_path)
+        found = await self._taken()
         self._stability.begin()
         left = LeftOpen([], [], [], [])
         for taken in found:
@@ -185,11 +185,23 @@ class Work:
         path = _as_text(join(self._spec.source_path, name))
         self._context.emit(catalogue.FILE_FAILED_WILL_RETRY, {**fields, "path": path, "reason": _as_text(reason)})
 
+    async def _taken(self) -> list[Taken]:
+        """List what stands in `.mft/`. Where sources stay, a server may keep it to itself, as our own service does."""
+        try:
+            return await find_taken(self._context.source, self._context.transfer, self._spec.source_path)
+        except Denied as error:
+            if self._spec.delete_source:
+                error.message += (
+                    ": sources are taken by moving them there; where that is refused, keep them (`delete_source`)"
+                )
+                raise
+            return []
+
     async def _has_taken_folder(self) -> bool:
         """Say whether there is a `.mft/` at all: without one nobody has taken single files away; it is not mounted."""
         try:
             await self._context.source.lstat(join(self._spec.source_path, TAKEN_FOLDER))
-        except NotFound:
+        except (NotFound, Denied):
             return False
         return True
 

@@ -31,6 +31,7 @@ MANUAL = (
     "docs/fetch-files.md",
     "docs/schedules.md",
     "docs/watch-transfers.md",
+    "docs/what-happens-when.md",
     "docs/roll-back.md",
     "docs/lose-a-machine.md",
 )

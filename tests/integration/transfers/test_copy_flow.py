@@ -116,6 +116,21 @@ async def test_out_of_sight_is_not_gone(copying: Bench, monkeypatch: pytest.Monk
     assert (await copying.run()).delivered == 0
 
 
+async def test_a_server_may_keep_the_taken_to_itself(copying: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: what only is to be read needs no right to `.mft`, which our own service lets nobody into.
+
+    Method: refuse to list it; where sources are taken, the error says what helps.
+    """
+    monkeypatch.setattr(LocalRemote, "scan", refusing(LocalRemote.scan, "out/.mft"))
+    copying.give("a.csv")
+    (copying.out / ".mft" / "x").mkdir(parents=True)
+    assert (await copying.run(sweep=True)).delivered == 1
+    assert (await copying.run()).delivered == 0
+    copying.spec = msgspec.structs.replace(copying.spec, delete_source=True)
+    with pytest.raises(Denied, match="delete_source"):
+        await copying.run()
+
+
 def refusing(scan: Callable[..., AsyncIterator[Entry]], refused: str) -> Callable[..., AsyncIterator[Entry]]:
     """Give a `scan` that refuses one folder, after its first entry."""
 
