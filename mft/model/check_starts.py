@@ -1,8 +1,8 @@
-"""What must hold of `[transfers.ID.start]` and `[calendars.ID]` beyond their types."""
+"""What must hold of `[transfers.ID.start]`, `[transfers.ID.expect]` and `[calendars.ID]` beyond their types."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from zoneinfo import ZoneInfo
 
 from mft.errors import Problem
@@ -11,6 +11,7 @@ from mft.model.cron import cron_problem
 from mft.model.decode import did_you_mean
 from mft.model.document import path_of
 from mft.model.locations import LocalLocationSpec
+from mft.model.transfer_parts import ExpectSpec
 from mft.model.transfers import TransferSpec, leader_group_of
 from mft.model.windows import parse_days, parse_window
 
@@ -24,8 +25,8 @@ def check_starts(config: Config) -> Iterator[Problem]:
     for id, transfer in config.transfers.items():
         yield from _times(config, id, transfer)
         yield from _after(config, id, transfer)
-        if problem := zone_problem(transfer.expect.time_zone) if transfer.expect else "":
-            yield _at(problem, "transfers", id, "expect", "time_zone")
+        if transfer.expect is not None:
+            yield from _expected(config, transfer.expect, ("transfers", id, "expect"))
     yield from _circles(config.transfers)
 
 
@@ -36,6 +37,23 @@ def zone_problem(name: str) -> str:
     except (KeyError, ValueError, OSError):  # Of the library: unknown, no name of a zone, a folder of zones.
         return f"there is no time zone {name!r}; expected an IANA name such as `Europe/Berlin`"
     return ""
+
+
+def _expected(config: Config, expect: ExpectSpec, place: tuple[str, ...]) -> Iterator[Problem]:
+    if problem := zone_problem(expect.time_zone):
+        yield _at(problem, *place, "time_zone")
+    for n, expression in enumerate(expect.by):
+        if problem := cron_problem(expression):
+            yield _at(problem, *place, "by", n)
+    yield from _calendars(config, expect.calendars, place)
+    if expect.calendars and not expect.by:
+        yield _at("calendars count for times of `by` only: give some, for example `0 8 * * *`", *place, "calendars")
+
+
+def _calendars(config: Config, names: Iterable[str], place: tuple[str, ...]) -> Iterator[Problem]:
+    for n, name in enumerate(names):
+        if name not in config.calendars:
+            yield _at(f"there is no calendar {name!r}{did_you_mean(name, config.calendars)}", *place, "calendars", n)
 
 
 def _times(config: Config, id: str, transfer: TransferSpec) -> Iterator[Problem]:
@@ -49,9 +67,7 @@ def _times(config: Config, id: str, transfer: TransferSpec) -> Iterator[Problem]
     for n, window in enumerate(start.windows):
         if problem := _window_problem(window):
             yield _at(problem, *place, "windows", n)
-    for n, name in enumerate(start.calendars):
-        if name not in config.calendars:
-            yield _at(f"there is no calendar {name!r}{did_you_mean(name, config.calendars)}", *place, "calendars", n)
+    yield from _calendars(config, start.calendars, place)
     if start.notify and start.poll is False and not start.cron:
         # Neither is `after` enough: it says when the other one has delivered, not when a file has come here.
         yield _at(

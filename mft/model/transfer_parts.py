@@ -87,6 +87,11 @@ class ExpectSpec(Spec, frozen=True, kw_only=True):
     within_s: Seconds = 86400.0
     """Length of a period; they follow each other without a gap, from midnight of `time_zone`. Up to a day: each day is
     divided anew. Longer: so many whole days, counted from a Monday."""
+    by: tuple[str, ...] = ()
+    """Times of cron (minute, hour, day, month, weekday) by which they must have come, for example `0 8 * * mon-fri`:
+    then a period is the time from one of them to the next, whatever `within_s` says."""
+    calendars: tuple[str, ...] = ()
+    """On the days of these calendars no time of `by` counts: what comes then counts for the next one."""
     time_zone: str = "UTC"
     """IANA name, for example `Europe/Berlin`."""
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from mft.model.transfer_parts import ExpectSpec
-from mft.transfers.expectation import is_short, period
+from mft.model.windows import Holidays
+from mft.transfers.expectation import NO_HOLIDAYS, is_short, period
 from mft.transfers.starting import SlotState
 
 _ROUNDING_S = 1e-3
@@ -22,7 +23,9 @@ class Short(NamedTuple):
     files: int
 
 
-def judged(state: SlotState, spec: ExpectSpec | None, arrived: int, now: float) -> tuple[SlotState, Short | None]:
+def judged(
+    state: SlotState, spec: ExpectSpec | None, arrived: int, now: float, holidays: Holidays = NO_HOLIDAYS
+) -> tuple[SlotState, Short | None]:
     """Begin another period where one is over, and say whether that one was short: once, however long ago it ended.
 
     `arrived`: files ever delivered (`arrivals.py`). A leader calls this as soon as a period is over, and while none
@@ -33,7 +36,7 @@ def judged(state: SlotState, spec: ExpectSpec | None, arrived: int, now: float) 
     """
     if spec is None:
         return replace(state, period=0.0, period_end=0.0, before=0), None
-    current, own = period(spec, now), period(spec, state.period + _ROUNDING_S)
+    current, own = period(spec, now, holidays), period(spec, state.period + _ROUNDING_S, holidays)
     if own.end != state.period_end:
         return replace(state, period=now, period_end=current.end, before=arrived), None
     if current.begin < own.end - _ROUNDING_S:

@@ -324,6 +324,7 @@ def _is_changed(id: str, before: Config, now: Config) -> bool:
     old, new = before.transfers.get(id), now.transfers[id]
     if old != new:
         return True
+    calendars = (*new.start.calendars, *(new.expect.calendars if new.expect is not None else ()))
     return any(before.locations.get(name) != now.locations.get(name) for name in locations_of(new)) or any(
-        before.calendars.get(name) != now.calendars.get(name) for name in new.start.calendars
+        before.calendars.get(name) != now.calendars.get(name) for name in calendars
     )

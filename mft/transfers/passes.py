@@ -18,6 +18,7 @@ from mft.events import catalogue
 from mft.model.delivery import Record
 from mft.model.timetable import SLOTS_COUNTED_MAX, Timetable, timetable_of
 from mft.model.transfers import TransferSpec, locations_of
+from mft.model.windows import parse_days
 from mft.transfers.breaker import wait_s
 from mft.transfers.counting import judged
 from mft.transfers.lead import Lead, Outcome
@@ -440,7 +441,10 @@ class Passes:
     async def _judge(self) -> None:
         """Where files are expected and a period is over: tell people if too few came, and begin the next."""
         spec = self._spec.expect if self._spec is not None else None
-        state, short = judged(self._slot, spec, self._lead.journal.arrived(self._id), time.time())
+        calendars = self._lead.config.value.calendars
+        days = [day for id in (spec.calendars if spec else ()) if id in calendars for day in calendars[id].days]
+        arrived = self._lead.journal.arrived(self._id)
+        state, short = judged(self._slot, spec, arrived, time.time(), parse_days(days))
         if short is not None and spec is not None:
             # Told first, so that the next leader tells it if this one dies over the note: twice is better than never.
             self._lead.leadership.check()

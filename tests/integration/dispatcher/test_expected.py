@@ -6,10 +6,13 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from msgspec import json
+from msgspec.structs import replace
 
 from mft.events import catalogue
 from mft.model.delivery import Record
+from mft.model.starts import CalendarSpec
 from mft.model.transfer_parts import ExpectSpec
 from mft.transfers.expectation import period
 from mft.transfers.starting import SlotState
@@ -163,6 +166,24 @@ async def test_a_cancelled_pass_keeps_what_was_done(field: Field) -> None:
 
 async def _counts(field: Field, files: int) -> bool:
     return await arrived(field) == files
+
+
+@pytest.mark.parametrize("is_holiday", [False, True], ids=["workday", "holiday"])
+async def test_files_by_a_time_of_workdays(field: Field, is_holiday: bool) -> None:
+    """Goal: a deadline is told, but not on a holiday. Method: yesterday's count, with a calendar that has today or not."""
+    await leave(field, yesterday(10), 14)
+    field.set(t={"expect": ExpectSpec(files_min=5, by=("0 0 * * *",), calendars=("bank",))})
+    today = datetime.now(UTC).date().isoformat()
+    calendars = {"bank": CalendarSpec(days=(today if is_holiday else "2020-01-01",))}
+    field.config.set(replace(field.config.value, calendars=calendars))
+    async with field.node("n1"):
+        await eventually(lambda: field.passes and field.passes[0].ended)
+        await eventually(lambda: _has_begun(field), what="another period")
+    assert [told["files"] for told in field.told(catalogue.TOO_FEW_FILES)] == ([] if is_holiday else [4])
+
+
+async def _has_begun(field: Field) -> bool:
+    return (await state(field)).period_end > midnight()
 
 
 async def test_a_period_ends_in_the_middle_of_a_pass(field: Field) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mft.model.check import judge
+from mft.model.check_starts import zone_problem
 from mft.model.document import read
 from tests.unit.model.samples import good
 
@@ -88,7 +89,7 @@ def test_no_text_ends_the_check(text: str) -> None:
     document["transfers"]["out"] |= {
         "start": {"cron": ["0 6 * * *"], "windows": ["mon 08:00-18:00"], "time_zone": "UTC", "calendars": ["c"]},
         "source_filter": "m/.*/",
-        "expect": {"time_zone": "UTC"},
+        "expect": {"time_zone": "UTC", "by": ["0 8 * * *"], "calendars": ["c"]},
         "names": [{"match": "*", "action": "template", "template": "{name}"}],
         "commands": {"remote_before": ["mkdir a"]},
     }
@@ -101,6 +102,22 @@ def test_no_text_ends_the_check(text: str) -> None:
         table[key] = before
         tried += 1
     assert tried > 20
+
+
+def test_times_by_which_files_are_expected() -> None:
+    """Goal: a mistake in a deadline is told when it is applied. Method: no time, no calendar, calendars for nothing."""
+    document = good()
+    document["calendars"] = {"bank": {"days": ["12-25"]}}
+    document["transfers"]["out"]["expect"] = {"by": ["0 8 * * mon-fri"], "calendars": ["bank"]}
+    assert not found_in(document)
+    document["transfers"]["out"]["expect"] = {"by": ["8:00"], "calendars": ["bnak"], "time_zone": "CEST"}
+    assert found_in(document) == {
+        "transfers.out.expect.time_zone": zone_problem("CEST"),
+        "transfers.out.expect.by[0]": "expected five fields (minute, hour, day, month, weekday), got 1",
+        "transfers.out.expect.calendars[0]": "there is no calendar 'bnak'; did you mean bank?",
+    }
+    document["transfers"]["out"]["expect"] = {"calendars": ["bank"]}
+    assert list(found_in(document)) == ["transfers.out.expect.calendars"]
 
 
 def _texts(table: Any) -> Iterator[tuple[Any, Any]]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from mft.model.transfer_parts import ExpectSpec
+from mft.model.windows import parse_days
 from mft.transfers.counting import Short, judged
 from mft.transfers.expectation import period
 from mft.transfers.starting import SlotState
@@ -66,6 +67,19 @@ def test_other_periods_begin_anew() -> None:
         assert judged(state, DAILY, 1, MIDNIGHT + DAY_S)[1] == Short(MIDNIGHT, MIDNIGHT + DAY_S, 0)
     assert judged(daily, replace(DAILY, files_min=2), 2, MIDNIGHT)[1] is None
     assert judged(daily, None, 2, NOON) == (SlotState(), None)
+
+
+def test_what_comes_on_a_holiday_counts_for_the_next_time() -> None:
+    """Goal: no alarm on a holiday, and one at the next time if too few came. Method: a Friday that is one."""
+    spec, holidays = replace(DAILY, by=("0 8 * * mon-fri",)), parse_days(["2026-11-20"])
+    thursday, friday, monday = (NOON + days * DAY_S - 4 * HOUR_S for days in (-1, 0, 3))
+    state, short = judged(SlotState(), spec, 0, thursday - HOUR_S, holidays)
+    state, short = judged(state, spec, 0, thursday, holidays)
+    assert short is None
+    assert judged(state, spec, 2, friday, holidays) == (state, None)
+    assert judged(state, spec, 2, monday, holidays)[1] == Short(thursday, monday, 2)
+    assert judged(state, spec, 3, monday, holidays)[1] is None
+    assert judged(state, spec, 2, friday)[1] is None  # Without the holiday the period is another: begun anew.
 
 
 @example(125.0, "UTC", [0, 0], 1.7e9)

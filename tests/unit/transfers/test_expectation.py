@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mft.model.transfer_parts import ExpectSpec
+from mft.model.windows import parse_days
 from mft.transfers.expectation import is_short, period
 
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu")
@@ -47,6 +48,43 @@ def test_periods_follow_each_other_without_a_gap(now: float, within_s: float, zo
     assert found.begin - 1e-3 <= now < found.end + 1e-3
     after = period(spec, found.end + 1e-3)
     assert abs(after.begin - found.end) <= 2e-3
+
+
+def test_by_times_of_days() -> None:
+    """Goal: by eight on workdays, and what comes on a week-end counts for Monday. Method: a Friday to a Tuesday."""
+    spec = ExpectSpec(by=("0 8 * * mon-fri",), time_zone="Europe/Berlin")
+    friday, monday, tuesday = _at("2026-11-20T08:00"), _at("2026-11-23T08:00"), _at("2026-11-24T08:00")
+    assert period(spec, friday - 1).end == friday
+    for now in (friday, friday + 3600, monday - 1):
+        assert period(spec, now) == (friday, monday)
+    assert period(spec, monday) == (monday, tuesday)
+    holidays = parse_days(["11-23"])
+    assert period(spec, monday, holidays) == (friday, tuesday)
+
+
+def test_by_rare_and_by_frequent_times() -> None:
+    """Goal: any times will do. Method: each minute, the last day of a year, a date that never comes again soon."""
+    now = _at("2026-11-20T12:00:30", "UTC")
+    assert period(ExpectSpec(by=("* * * * *",)), now) == (now - 30, now + 30)
+    yearly = period(ExpectSpec(by=("0 0 31 12 *", "0 6 1 1 *")), now)
+    assert yearly == (_at("2026-01-01T06:00", "UTC"), _at("2026-12-31T00:00", "UTC"))
+    leap = period(ExpectSpec(by=("0 0 29 2 *",)), now)
+    assert leap.end == _at("2028-02-29T00:00", "UTC")
+    every_day = parse_days([f"{month:02}-{day:02}" for month in range(1, 13) for day in range(1, 29)])
+    assert period(ExpectSpec(by=("0 0 1 * *",)), now, every_day).end > now + 9 * 365 * 86400
+
+
+@given(
+    st.floats(1.7e9, 1.9e9), st.sampled_from(["0 8 * * mon-fri", "*/7 * * * *", "30 2 * * *"]), st.sampled_from(ZONES)
+)
+def test_times_follow_each_other_without_a_gap(now: float, by: str, zone: str) -> None:
+    """Goal: each moment is in just one period, also where the clock is changed. Method: any time and zone."""
+    spec = ExpectSpec(by=(by,), time_zone=zone)
+    found = period(spec, now)
+    assert found.begin <= now < found.end
+    after = period(spec, found.end)
+    assert after.begin == found.end
+    assert period(spec, after.end - 1e-3) == after
 
 
 def test_too_few_are_short() -> None:
