@@ -170,7 +170,7 @@ async def _counts(field: Field, files: int) -> bool:
 
 @pytest.mark.parametrize("is_holiday", [False, True], ids=["workday", "holiday"])
 async def test_files_by_a_time_of_workdays(field: Field, is_holiday: bool) -> None:
-    """Goal: a deadline is told, but not on a holiday. Method: yesterday's count, and a calendar that has today or not."""
+    """Goal: a deadline is told, but not on a holiday. Method: yesterday's count, a calendar that has today or not."""
     await leave(field, yesterday(10), 14)
     field.set(t={"expect": ExpectSpec(files_min=5, by=("0 0 * * *",), calendars=("bank",))})
     today = datetime.now(UTC).date().isoformat()
