@@ -1,7 +1,8 @@
 """The manual's own commands, run as a reader types them: one story over several pages, against the real programs.
 
 A block that begins with ```console tested``` is run: lines with `$ ` are typed into one bash that lasts for all pages,
-the lines below are expected in its output, in this order, `…` standing for anything. A block ```toml NAME``` is a file.
+the lines below are expected in its output, in this order, `…` standing for anything. A block ```toml NAME``` is a file,
+and so is ```python NAME```.
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ MANUAL = (
     "docs/fetch-files.md",
     "docs/schedules.md",
     "docs/watch-transfers.md",
+    "docs/api.md",
     "docs/what-happens-when.md",
     "docs/roll-back.md",
     "docs/lose-a-machine.md",
 )
-BLOCK = re.compile(r"^```(console tested|toml \S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(console tested|(?:toml|python) \S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LOOKS = re.compile(
     r"(mft-admin (status|nodes list|config (history|apply)|deliveries|transfers (list|show|run))"
     r"|grep|tail|ls|cat|(echo .*\| )?sftp) ?"
@@ -64,7 +66,7 @@ def steps(pages: tuple[str, ...]) -> Iterator[Step]:
         blocks = BLOCK.findall(text)
         assert blocks, f"{page} has nothing that is tested"
         for kind, body in blocks:
-            if kind.startswith("toml"):
+            if not kind.startswith("console"):
                 yield Step(page, body, (), kind.split()[1])
                 continue
             for part in re.split(r"^\$ ", body, flags=re.MULTILINE)[1:]:
