@@ -45,6 +45,11 @@ class Arrivals:
             raise MftError(f"{kv.key} in etcd is no number, perhaps a newer program wrote it") from error
         self._revisions[transfer] = kv.mod_revision
 
+    def forget(self, transfer: str) -> None:
+        """Take note that no number stands there any more: somebody has removed it."""
+        self._files.pop(transfer, None)
+        self._revisions.pop(transfer, None)
+
     def files(self, transfer: str) -> int:
         """Give the number."""
         return self._files.get(transfer, 0)

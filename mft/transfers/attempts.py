@@ -70,6 +70,14 @@ class Attempts:
         except MftError as error:
             self._stop(error)
             return None
+        except Exception as unforeseen:
+            told = internal(unforeseen)
+            if told.stable_code != INTERNAL:
+                self._stop(told)
+            else:
+                tell_internal(self._context, told)
+                self._work.refuse(entry, str(told))
+            return None
 
     async def next_of(self, sources: AsyncGenerator[tuple[Entry, bool], None]) -> tuple[Entry, bool] | None:
         """Give the next source; None if there are no more, or no room to remember more. What is begun goes on then."""

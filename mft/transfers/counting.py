@@ -13,6 +13,8 @@ from mft.transfers.starting import SlotState
 
 _ROUNDING_S = 1e-3
 """Periods' ends and begins are multiples of any length, so that one may be a hair beside the other."""
+_CLOCK_S = 60.0
+"""A period that began so far in the future was begun by a clock that was wrong."""
 
 
 class Short(NamedTuple):
@@ -37,7 +39,7 @@ def judged(
     if spec is None:
         return replace(state, period=0.0, period_end=0.0, before=0), None
     current, own = period(spec, now, holidays), period(spec, state.period + _ROUNDING_S, holidays)
-    if own.end != state.period_end:
+    if own.end != state.period_end or now < state.period - _CLOCK_S:
         return replace(state, period=now, period_end=current.end, before=arrived), None
     if current.begin < own.end - _ROUNDING_S:
         return state, None

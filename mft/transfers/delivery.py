@@ -139,8 +139,15 @@ async def _upload(context: RunContext, taken: Taken, wanted: str, target: str) -
 async def _check(context: RunContext, sending: Sending) -> None:
     # What was written over several connections is not believed by its size alone.
     how = "hash" if sending.is_resumed and context.spec.content_check == "size" else context.spec.content_check
+    if how == "hash" and context.memory.reads_back:
+        how = "read-back"
     sent = Sent(sending.path, sending.bytes_done, sending.sha256)
-    await check_arrived(context.destination, sent, how, context.permit, context.throttle_read_back)
+    try:
+        await check_arrived(context.destination, sent, how, context.permit, context.throttle_read_back)
+    except Unavailable:
+        # Some servers end a connection over what they do not know: to ask again each time would never come to an end.
+        context.memory.reads_back = context.memory.reads_back or how == "hash"
+        raise
 
 
 def _record(context: RunContext, taken: Taken, target: str, source: Entry, sending: Sending | None = None) -> Record:

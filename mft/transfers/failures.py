@@ -53,10 +53,12 @@ class Failure(NamedTuple):
 
 def internal(error: Exception) -> MftError:
     """Make an error that was not foreseen one that can be told, and write all of it into the log."""
-    if isinstance(error, MftError):
-        return error
-    structlog.get_logger().error("an error that was not foreseen", exc_info=error)
     first = first_error(error) if isinstance(error, ExceptionGroup) else error
+    if isinstance(first, MftError):
+        return first
+    if isinstance(first, OSError | MemoryError) or "can't start new thread" in str(first):
+        return Exhausted(f"this machine has no room for it: {type(first).__name__}: {first}")  # No fault of the file.
+    structlog.get_logger().error("an error that was not foreseen", exc_info=error)
     return MftError(f"internal error, please report it with the log: {type(first).__name__}: {first}", code=INTERNAL)
 
 

@@ -11,14 +11,13 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from mft.errors import Exhausted
 from mft.transfers.memory import Mark
 from mft.transfers.remotes.base import PIECE_BYTES, Content
 from mft.transfers.remotes.visits import Visit, Visits
 
 _LARGE_BYTES = 8 * 1024 * 1024
 """Smaller content is hashed in the loop: it is sent before a thread would have gained much."""
-_TOGETHER_BYTES, _TOGETHER_PIECES = 4 * PIECE_BYTES, 1024
+_TOGETHER_BYTES, _TOGETHER_PIECES = 4 * PIECE_BYTES, 64
 """Of large content, hashed in one visit to the thread. A piece may be small, and a part of something larger."""
 _MARKS_MAX, _MARK_BYTES = 64, _TOGETHER_BYTES
 """Places remembered, and how far they are apart: more than a remote has under way when it is cut off."""
@@ -44,11 +43,7 @@ class Hashing:
         self._under_way: Visit[int] | None = None
 
     async def add(self, piece: Content) -> None:
-        """Take the next piece; wait while the thread is behind. Cancelled, it waits all the same, and loses nothing.
-
-        Raises:
-            Exhausted: the system allows no thread.
-        """
+        """Take the next piece; wait while the thread is behind. Cancelled, it waits all the same, and loses nothing."""
         self._pieces.append(piece)
         self._pieces_bytes += len(piece)
         if self._threads is None:
@@ -58,10 +53,14 @@ class Hashing:
             if self._threads.is_crowded:  # Other files keep the processors busy: to wait would gain nothing.
                 self._note(_hash(self._sha256, self._take()))
             else:
-                self._under_way = self._threads.begin(_hash, self._sha256, self._take())
+                pieces = self._take()
+                self._under_way = self._threads.begin(_hash, self._sha256, pieces)
+                if self._under_way.done() and self._under_way.exception():  # No thread can start: nothing was hashed.
+                    self._under_way = None
+                    self._note(_hash(self._sha256, pieces))
 
     async def end(self) -> str:
-        """Return the digest of all that was given, in hexadecimal digits. Cancellation and errors as with `add`."""
+        """Return the digest of all that was given, in hexadecimal digits. Cancellation as with `add`."""
         await self._settle()
         self._note(_hash(self._sha256, self._take()))
         return str(self._sha256.hexdigest())
@@ -77,10 +76,7 @@ class Hashing:
     async def _settle(self) -> None:
         """Wait for the thread: one visit at a time keeps the order."""
         if self._under_way is not None:
-            try:
-                hashed_bytes, self._under_way = await self._under_way, None
-            except OSError as error:
-                raise Exhausted(f"content cannot be hashed: {error}") from error
+            hashed_bytes, self._under_way = await self._under_way, None
             self._note(hashed_bytes)
 
     def _take(self) -> list[Content]:

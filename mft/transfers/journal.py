@@ -350,7 +350,8 @@ class Journal:
         after, ours = 2 * len(batch), {}
         for n, id in enumerate(transfers):
             ours[id] = self._owners.learn(id, result.listing(after + n).kv)
-            self._arrivals.learn(id, result.listing(after + len(transfers) + n).kv)
+            number = result.listing(after + len(transfers) + n).kv
+            self._arrivals.learn(id, number) if number is not None else self._arrivals.forget(id)
         again = []
         for index, write in enumerate(batch):
             kv, entry = result.listing(2 * index).kv, result.listing(2 * index + 1).kv

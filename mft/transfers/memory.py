@@ -46,6 +46,8 @@ class Memory:
         """Sources that the ledger knows and nobody sees → since when (seconds on CLOCK_BOOTTIME)."""
         self.is_careful = False
         """An error was not foreseen, where many files went together: one by one it is held against the one file."""
+        self.reads_back = False
+        """The partner was lost over a request to hash what arrived, so it is read back instead."""
         self._warned_at = -_WARN_EVERY_S
         self.retries = Retries()
         self.quiet = Quiet()

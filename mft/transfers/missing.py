@@ -2,8 +2,9 @@
 
 Out of sight is not gone: storage may not be mounted, a folder may refuse to be listed, a filter may mean less today.
 What the ledger forgets is sent again when it comes back. So a source is gone only where the folder that it stood in
-shows other things and not this one, or is itself missing from a folder that does; and as long as there is room, only
-if that has been so for an hour. An empty folder proves nothing: a mount point without its storage is one.
+shows other things and not this one, or is itself missing from a folder that does; and only if that has been so for an
+hour, or, where the ledger has little room, a minute. An empty folder proves nothing: a mount point without its storage
+is one.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from mft.transfers.remotes.base import Entry, Remote, join
 
 _GONE_S = 3600.0
 """How long a source must have been missing: storage comes and goes, also in the middle of a look."""
+_GONE_CROWDED_S = 60.0
+"""The same, where the ledger has little room."""
 _LOOKS_MAX = 1000
 """Folders that one pass looks for by itself, so that a pass stays short; the next pass looks for more."""
 
@@ -59,7 +62,8 @@ class Missing:
         first_seen = {name: since.get(name, now) for name in missing}
         since.clear()
         since.update(first_seen)
-        return [name for name in missing if is_crowded or now - first_seen[name] >= _GONE_S]
+        least_s = _GONE_CROWDED_S if is_crowded else _GONE_S
+        return [name for name in missing if now - first_seen[name] >= least_s]
 
     async def _is_gone(self, source: Remote, root: str, name: str) -> bool:
         """Say whether something is missing from a folder that was listed, or that is so itself."""

@@ -46,8 +46,9 @@ async def run_pass(
             await sweep_temp(context, records)
             await _tell_orphans(context)
         await (_stream if context.spec.batch is None else run_batch)(context, work, attempts)
-        attempts.check()
+        # Before it is said what went wrong: it may be that the archive's disk is full.
         await purge_archive(context, time.time(), _named(context, records))
+        attempts.check()
     except MftError as error:
         tally.failure = tally.failure or classify(error, "pass", context.locations)
         raise

@@ -16,7 +16,8 @@ _FOLDERS_PENDING_MAX = 100_000
 """Folders known and not yet looked into, so that a huge tree needs no huge memory."""
 
 Skipped = Callable[[str, str], None]
-"""Told of a folder that is not looked into: its path, and why."""
+"""Told of a folder that is not looked into: its path, and why; without a reason it vanished in the middle, which is no
+news, but not all that stood in it was met."""
 
 
 def is_wanted(entry: Entry, spec: TransferSpec, now: float) -> bool:
@@ -66,9 +67,11 @@ async def walk(source: Remote, folder: str, skipped: Skipped, *, recursive: bool
         except MftError as error:
             if not path or isinstance(error, Unavailable | Exhausted):
                 raise
-            is_empty = False
             if not isinstance(error, NotFound):
                 skipped(path, str(error))
+            elif not is_empty:
+                skipped(path, "")
+            is_empty = False
         if is_empty and itself is not None:
             yield itself
         if not pending:

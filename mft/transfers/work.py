@@ -133,7 +133,7 @@ class Work:
         """
         self._context.permit.check()
         if not _is_text(entry.name):
-            self._refuse(entry, _NO_TEXT)
+            self.refuse(entry, _NO_TEXT)
             return None
         delivery = new_delivery(self._context.transfer, time.time())
         if not self._spec.delete_source:
@@ -146,7 +146,7 @@ class Work:
             self._refusals += 1
             if self._refusals >= _REFUSALS_MAX:
                 raise
-            self._refuse(entry, str(error))
+            self.refuse(entry, str(error))
             return None
         self.took()
         if taken is None:
@@ -159,7 +159,7 @@ class Work:
         """Take note that sources could be taken: what is refused is single files again."""
         self._refusals = 0
 
-    def _refuse(self, entry: Entry, reason: str) -> None:
+    def refuse(self, entry: Entry, reason: str) -> None:
         """Leave a source where it is, and tell why; it is tried again."""
         self.refused += 1
         key, source = (entry.name, None) if self._spec.delete_source else (f"kept:{entry.name}", identity(entry))
@@ -240,7 +240,8 @@ class Work:
         folder, recursive = self._spec.source_path, self._spec.recursive
 
         def skipped(path: str, reason: str) -> None:
-            self.report(path, reason)
+            if reason:
+                self.report(path, reason)
             if missing is not None:
                 missing.skip(path)
 

@@ -151,6 +151,11 @@ def _settle_each(waiting: Mapping[str, asyncio.Future[None]], frame: Recorded) -
             future.set_result(None)
 
 
+def as_text(value: Any) -> Any:
+    """Give what can be sent: a name at a partner may be no text."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+
+
 class OutboundWorker:
     """One process's runs. They share the open remotes, so a partner sees one connection, not one for each transfer."""
 
@@ -328,7 +333,7 @@ class OutboundWorker:
 
     def _emit_of(self, run: dict[str, Any], event: int, fields: dict[str, Any]) -> None:
         """Tell of an event in a run: also of which config and attempt it is, for whoever asks what became of a file."""
-        self._emit(event, {**fields, **run})
+        self._emit(event, {**{name: as_text(value) for name, value in fields.items()}, **run})
 
     def _send(self, frame: Frame) -> None:
         self._channel.send(frame)

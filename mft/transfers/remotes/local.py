@@ -306,12 +306,17 @@ class _translated:  # noqa: N801 - used like a function
             raise _error_class(error.errno)(message) from error
 
 
+_EXHAUSTED = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
+)
+
+
 def _error_class(number: int | None) -> type[MftError]:
     if number == errno.ENOENT:
         return NotFound
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return Denied
-    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE):
+    if number in _EXHAUSTED:
         return Exhausted
     if number in OUTAGES:
         return Unavailable

@@ -28,8 +28,8 @@ _ROOM_BYTES_MIN = 1024 * 1024
 """A disk with less room than this counts as full when a write fails."""
 _FULL = ("no space left", "quota exceeded", "disk full")
 """How servers put it that have no code for it."""
-_HASHED_BYTES_MAX = 1 << 30
-"""As much as servers hash within the time that an answer may take."""
+_HASHED_BYTES_S = 8 * 1024 * 1024
+"""As much as servers hash in a second, at least, so that they answer in time."""
 _OPEN_MAX = 30
 """Files open at one time on a channel of a server that is not OpenSSH's: some allow no more than 64."""
 _LISTINGS_AHEAD = 4
@@ -109,15 +109,16 @@ class SftpRemote:
 
         Servers that hash files often do not say so in their greeting, but OpenSSH's never does.
         """
-        if not self._may_hash or (await self.lstat(path)).size_bytes > _HASHED_BYTES_MAX:
+        if not self._may_hash or (await self.lstat(path)).size_bytes > self._spec.call_timeout_s * _HASHED_BYTES_S:
             return None
         try:
             return await self._ask("hash", path, Kind.EXTENDED, wire.hashing(path), wire.hashed)
-        except MftError as error:
-            if not isinstance(error.__cause__, Refused) or error.__cause__.code == Code.NO_SUCH_FILE:
-                raise
-        self._may_hash = False
-        return None
+        except NotFound:
+            raise
+        except MftError:
+            # It does not know the request, or answers in another form. If that ends the connection, the next call says.
+            self._may_hash = False
+            return None
 
     async def make_folder(self, path: str) -> None:
         """Make one folder unless it is there. Version 3 has no word for "exists", so a failure looks again."""

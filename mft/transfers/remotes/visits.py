@@ -69,6 +69,8 @@ class Visits:
         self._visits = 0
         self._is_due = False
         self._is_closed = self._has_thread = False
+        self._without_job: list[list[_Call]] = []
+        """What was asked for while no more threads could start. It waits for those that there are."""
         self._queued = deque[None]()
         """One for each visit that no thread has yet. Threads take from it, so it is no number."""
 
@@ -130,6 +132,8 @@ class Visits:
         calls, self._calls = self._calls, []
         _cancel(calls)
         self._pool.shutdown(wait=False, cancel_futures=True)
+        for calls in self._without_job:
+            _cancel([call for call in calls if not call[1].done()])
 
     def _give_up(self, visits: Sequence[Visit[Any]]) -> None:
         """Leave out those of these calls that have not begun."""
@@ -171,9 +175,12 @@ class Visits:
                 _cancel(calls)
             elif not self._has_thread:
                 # The pool has them in its queue, for a thread that starts later: by then they must not be made.
+                self._visits -= counts
                 taken, calls[:] = calls[:], []
                 for _, visit in taken:
                     visit.set_exception(OSError(errno.EAGAIN, f"{error}: is the number of tasks limited?"))
+            else:
+                self._without_job.append(calls)
             return None
         self._has_thread = True
         job.add_done_callback(partial(self._if_cancelled, calls))
@@ -182,6 +189,8 @@ class Visits:
     def _visit(self, loop: asyncio.AbstractEventLoop, calls: list[_Call], counts: bool) -> None:
         """Make the calls. Runs in a thread."""
         self._queued.pop()
+        if not calls:
+            return
         began = time.perf_counter()
         outcomes: list[_Outcome] = []
         for call, _ in calls:
@@ -201,10 +210,12 @@ class Visits:
             _cancel(calls)
 
     def _settle(self, calls: list[_Call], outcomes: list[_Outcome], took_s: float | None) -> None:
+        if self._without_job:
+            self._without_job = [waiting for waiting in self._without_job if waiting is not calls]
         if took_s is not None:
             self._visits -= 1
             self._send_soon(asyncio.get_running_loop())
-            self._call_s += _WEIGHT * (took_s / max(1, len(calls)) - self._call_s)
+            self._call_s += _WEIGHT * (took_s / len(calls) - self._call_s)
         for (_, future), (result, error) in zip(calls, outcomes, strict=True):
             # They know the visit, and would hold its outcome until garbage is looked for.
             future.job = future.on_cancel = None

@@ -262,6 +262,18 @@ async def test_nothing_goes_without_a_retention(bench: Bench) -> None:
     assert await purge_archive(await bench.context(), NOW) == 0
 
 
+async def test_what_is_old_goes_although_files_fail(bench: Bench) -> None:
+    """Goal: on a full disk of the archive room is made. Method: a destination folder that is away; an old file."""
+    folder = archive_in(bench, retention_days=30)
+    folder.mkdir(parents=True)
+    (folder / stamped("old", time.time() - 31 * 86400.0, "ab12cd")).write_bytes(b"")
+    bench.spec = msgspec.structs.replace(bench.spec, destination_path=f"{bench.inbox}/away")
+    bench.give("a.csv")
+    with pytest.raises(MftError):
+        await bench.run()
+    assert tree(folder) == {}
+
+
 async def test_a_pass_looks_for_what_is_old(bench: Bench) -> None:
     """Goal: nobody has to ask for it. Method: an old and a new file in an archive; a pass, which delivers a third."""
     folder = archive_in(bench, retention_days=30)

@@ -102,3 +102,14 @@ async def test_a_lost_answer_counts_once(tmp_path: Path) -> None:
                 etcd.resume()
             await eventually(lambda: all(task.done() for task in asked), what="all are settled")
         assert (await arrived(desk))[0] == journal.arrived("t") == 91
+
+
+async def test_a_number_that_was_removed_begins_anew(desk: Desk) -> None:
+    """Goal: who removes the number stops no delivery. Method: remove it under a leader."""
+    journal = await desk.begin_term()
+    async with beside(journal.run(), name="journal"):
+        await arrive(journal, "d1")
+        await desk.client.kv.delete(desk.keys.arrived("t"))
+        async with asyncio.timeout(30):
+            await arrive(journal, "d2", "d3")
+    assert (await arrived(desk))[0] == journal.arrived("t") == 2

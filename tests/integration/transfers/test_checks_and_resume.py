@@ -77,6 +77,21 @@ async def test_what_is_read_back_keeps_to_the_pace(bench: Bench, check: Literal[
     assert read_back.size_bytes == (sum(sizes) if check == "read-back" else 0)
 
 
+async def test_a_server_that_ends_the_connection_over_a_hash(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: it is read back instead, and not asked for ever. Method: the connection is lost with the request."""
+    bench.spec = msgspec.structs.replace(bench.spec, content_check="hash")
+    bench.give("a", b"content")
+
+    async def lost(self: LocatedRemote, path: str) -> str | None:
+        raise Unavailable("the connection is closed")
+
+    monkeypatch.setattr(LocatedRemote, "sha256", lost)
+    with pytest.raises(Unavailable):
+        await bench.run()
+    assert (await bench.run()).delivered == 1
+    assert bench.arrived() == {"a": b"content"}
+
+
 async def test_a_wrong_size_is_found(bench: Bench) -> None:
     """Goal: the size is always compared. Method: somebody appends to the temp file while it is written."""
     bench.give("a", CONTENT)

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 import pytest
 
-from mft.errors import Denied, Exhausted, MftError, Unavailable
+from mft.aio import boottime
+from mft.errors import Denied, Exhausted, MftError, NotFound, Unavailable
 from mft.events import catalogue
 from mft.model.delivery import LEDGER_ENTRIES_MANY, LEDGER_ENTRIES_MAX, Kept
 from mft.model.locations import LocalLocationSpec
@@ -110,9 +111,12 @@ async def test_out_of_sight_is_not_gone(copying: Bench, monkeypatch: pytest.Monk
         copying.spec = msgspec.structs.replace(wide, **less)
         assert (await copying.run()).gone == ()
     copying.spec = wide
-    with monkeypatch.context() as patch:
-        patch.setattr(LocalRemote, "scan", refusing(LocalRemote.scan, "out/sub"))
-        assert (await copying.run()).gone == ()
+    copying.give("sub/e.csv")
+    assert (await copying.run()).delivered == 1
+    for error in (Denied("out/sub: permission denied"), NotFound("out/sub: vanished")):
+        with monkeypatch.context() as patch:
+            patch.setattr(LocalRemote, "scan", refusing(LocalRemote.scan, "out/sub", error))
+            assert (await copying.run()).gone == ()
     assert (await copying.run()).delivered == 0
 
 
@@ -121,7 +125,9 @@ async def test_a_server_may_keep_the_taken_to_itself(copying: Bench, monkeypatch
 
     Method: refuse to list it; where sources are taken, the error says what helps.
     """
-    monkeypatch.setattr(LocalRemote, "scan", refusing(LocalRemote.scan, "out/.mft"))
+    monkeypatch.setattr(
+        LocalRemote, "scan", refusing(LocalRemote.scan, "out/.mft", Denied("out/.mft: permission denied"))
+    )
     copying.give("a.csv")
     (copying.out / ".mft" / "x").mkdir(parents=True)
     assert (await copying.run(sweep=True)).delivered == 1
@@ -131,14 +137,16 @@ async def test_a_server_may_keep_the_taken_to_itself(copying: Bench, monkeypatch
         await copying.run()
 
 
-def refusing(scan: Callable[..., AsyncIterator[Entry]], refused: str) -> Callable[..., AsyncIterator[Entry]]:
-    """Give a `scan` that refuses one folder, after its first entry."""
+def refusing(
+    scan: Callable[..., AsyncIterator[Entry]], refused: str, error: MftError
+) -> Callable[..., AsyncIterator[Entry]]:
+    """Give a `scan` that fails in one folder, after its first entry."""
 
     async def first_only(remote: LocalRemote, path: str) -> AsyncIterator[Entry]:
         async for entry in scan(remote, path):
             yield entry
             if path == refused:
-                raise Denied(f"{path}: permission denied")
+                raise error
 
     return first_only
 
@@ -182,6 +190,9 @@ async def test_a_full_ledger_empties(copying: Bench) -> None:
     """Goal: who follows the advice to archive some gets room. Method: sources that are gone, and a new one."""
     copying.journal.ledger = {f"f{number}": Kept(1, 1.0) for number in range(LEDGER_ENTRIES_MAX)}
     copying.give("new.csv")
+    with pytest.raises(Exhausted):  # Storage may have gone for a moment.
+        await copying.run()
+    copying.memory.missing_since = dict.fromkeys(copying.journal.ledger, boottime() - 61)
     tally = await copying.run()
     assert (tally.delivered, len(tally.gone)) == (0, GONE_SOURCES_MAX)
     assert 0 < tally.wait_s <= 1

@@ -14,6 +14,7 @@ from mft.model.config import Config
 from mft.model.locations import LocalLocationSpec, LocationSpec
 from mft.transfers.remotes.base import Entry
 from mft.transfers.remotes.local import LocalRemote
+from mft.worker.outbound import as_text
 from tests.integration.transfers.conftest import Bench
 from tests.integration.transfers.test_worker_runs import here, transfer, working
 
@@ -71,6 +72,31 @@ async def test_a_bug_where_many_go_together(bench: Bench) -> None:
     assert (await bench.run(sweep=True)).delivered == 1
     assert sorted(bench.arrived()) == ["a", "b", "c"]
     bench.check_settled()
+
+
+async def test_a_bug_in_taking_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: a source that cannot be taken for a bug holds up no other. Method: a bug at its rename, one by one."""
+    bench.spec = msgspec.structs.replace(bench.spec, parallel_files=1)
+    for name in "abc":
+        bench.give(name)
+    rename = LocalRemote.rename
+
+    async def with_a_bug(remote: LocalRemote, old: str, new: str) -> None:
+        if old == "out/b":
+            raise ValueError("a bug")
+        await rename(remote, old, new)
+
+    monkeypatch.setattr(LocalRemote, "rename", with_a_bug)
+    tally = await bench.run()
+    assert (tally.delivered, tally.failed) == (2, 1)
+    assert sorted(bench.arrived()) == ["a", "c"]
+    assert catalogue.INTERNAL_ERROR in [event for event, _ in bench.events]
+
+
+def test_events_can_be_sent_whatever_a_name_is() -> None:
+    """Goal: a name that is no text ends nothing. Method: what a folder of an old program could be called."""
+    assert as_text("caf\udce9-1") == "caf\\udce9-1"
+    assert as_text(7) == 7
 
 
 async def test_a_worker_outlives_a_bug(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

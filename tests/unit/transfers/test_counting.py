@@ -69,6 +69,16 @@ def test_other_periods_begin_anew() -> None:
     assert judged(daily, None, 2, NOON) == (SlotState(), None)
 
 
+def test_a_period_of_a_wrong_clock_is_given_up() -> None:
+    """Goal: a clock that was ahead for a moment silences no alarm. Method: a week ahead, then right again."""
+    ahead = judged(began(DAILY, 0, NOON), DAILY, 0, NOON + 7 * DAY_S)[0]
+    state, short = judged(ahead, DAILY, 1, NOON + HOUR_S)
+    assert short is None
+    state, short = judged(state, DAILY, 1, MIDNIGHT)
+    assert short is None  # Only a part of it was counted.
+    assert judged(state, DAILY, 2, MIDNIGHT + DAY_S)[1] == Short(MIDNIGHT, MIDNIGHT + DAY_S, 1)
+
+
 def test_what_comes_on_a_holiday_counts_for_the_next_time() -> None:
     """Goal: no alarm on a holiday, and one at the next time if too few came. Method: a Friday that is one."""
     spec, holidays = replace(DAILY, by=("0 8 * * mon-fri",)), parse_days(["2026-11-20"])

@@ -8,7 +8,7 @@ import pytest
 
 from mft.errors import Conflict, Denied, Exhausted, Invalid, LeadershipLost, MftError, NotFound, Unavailable
 from mft.model.locations import LocalLocationSpec, LocationSpec, SftpLocationSpec
-from mft.transfers.failures import CHANGED, FOREIGN, Step, classify
+from mft.transfers.failures import CHANGED, FOREIGN, INTERNAL, Step, classify, internal
 
 LOCATIONS: Mapping[str, LocationSpec] = {
     "shared": LocalLocationSpec(),
@@ -48,3 +48,16 @@ def test_each_row_of_the_table(error: MftError, step: Step, place: str, means: t
     error.role, _, error.location = place.partition(" ")
     kind, counts, ends_pass = means
     assert classify(error, step, LOCATIONS) == (kind, error.location, counts, ends_pass)
+
+
+def test_what_was_not_foreseen() -> None:
+    """Goal: a bug is the file's, a machine without room is not. Method: each, also out of a group of tasks."""
+    bug = internal(ValueError("x"))
+    assert (bug.stable_code, str(bug)) == (INTERNAL, "internal error, please report it with the log: ValueError: x")
+    assert classify(bug, "file", LOCATIONS).counts
+    no_room = BlockingIOError(11, "Resource temporarily unavailable")
+    for error in (no_room, MemoryError(), RuntimeError("can't start new thread"), ExceptionGroup("tasks", [no_room])):
+        failure = classify(internal(error), "file", LOCATIONS)
+        assert (failure.kind, failure.counts) == ("configuration", False)
+    ours = Unavailable("gone")
+    assert internal(ExceptionGroup("tasks", [ours])) is ours

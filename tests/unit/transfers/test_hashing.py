@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from mft.errors import Exhausted
 from mft.transfers.hashing import Hashing
 from mft.transfers.memory import Mark
 from mft.transfers.remotes.base import PIECE_BYTES
@@ -143,12 +142,13 @@ async def test_where_many_wait_the_loop_hashes(threads: Visits) -> None:
         await visit
 
 
-async def test_without_a_thread_it_says_so(threads: Visits, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Goal: a limit of tasks is an error of this file, not a hang. Method: threads that do not start."""
+async def test_without_a_thread_the_loop_hashes(threads: Visits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: a limit of tasks harms no file. Method: threads that do not start."""
 
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    with pytest.raises(Exhausted, match=r"cannot be hashed: .*can.t start new thread"):
-        await hashed(Hashing(threads, len(MEDIUM)), MEDIUM)
+    hashing = Hashing(threads, len(MEDIUM), is_marked=True)
+    assert await hashed(hashing, MEDIUM) == hashlib.sha256(MEDIUM).hexdigest()
+    check_marks(hashing.marks(), MEDIUM)

@@ -191,13 +191,13 @@ async def test_without_a_thread_a_call_fails_and_is_not_made_later(
     made: list[str] = []
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", _refuse_to_start)
-        for run in (visits.run, visits.run_alone):
+        for run in (visits.run, visits.run_alone, visits.run):
             with pytest.raises(OSError, match="can't start new thread"):
                 await run(made.append, "early")
     async with asyncio.timeout(30):
         for number in range(3):
-            await visits.run_alone(made.append, str(number))
             await visits.run(made.append, str(number))
+            await visits.run_alone(made.append, str(number))
     assert made == ["0", "0", "1", "1", "2", "2"]
     assert not visits.is_crowded
 
@@ -216,6 +216,20 @@ async def test_with_a_thread_a_call_waits_for_it(visits: Visits, monkeypatch: py
         await waiting
     assert made == ["later"]
     assert not visits.is_crowded
+
+
+async def test_what_waits_without_a_thread_of_its_own_ends_at_the_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: nobody waits for what is given up. Method: the only thread is busy, no other starts, and then it closes."""
+    visits, may_go_on = Visits(8, "test-visits"), threading.Event()
+    busy = visits.begin(may_go_on.wait, 30)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", _refuse_to_start)
+        waiting = visits.begin(may_go_on.wait, 30)
+    visits.close()
+    assert waiting.cancelled()
+    may_go_on.set()
+    async with asyncio.timeout(30):
+        await busy
 
 
 def _refuse_to_start(thread: threading.Thread) -> None:
