@@ -16,13 +16,13 @@ from rich.console import Console
 
 from tests.faults import report
 from tests.faults.field import FLOWS
-from tests.faults.plan import COVERING_FAULTS, MEMBERS, WEIGHTS, kinds_of, never_hit, states_of
-from tests.faults.trial import Options, Outcome, hits, run_trial
+from tests.faults.plan import MEMBERS, WEIGHTS, kinds_of
+from tests.faults.trial import Options, Outcome, run_trial
 from tests.rig.leaks import adopt_orphans
 
 
 def main() -> int:
-    """Run the program; exit status 1: a file was not delivered exactly once; 2: a long run did not hit all states."""
+    """Run the program; the exit status is 1 if a file was not delivered exactly once."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--faults", type=int, default=30)
@@ -61,13 +61,7 @@ def main() -> int:
         shutil.rmtree(folder)
     else:
         print(f"what the programs wrote is in {folder}")
-    if not outcome.verdict.holds:
-        return 1
-    missed = never_hit(hits(outcome.faults), states_of(given.flow))
-    if missed and given.faults >= COVERING_FAULTS and not given.kind:
-        print(f"not all that a long run is to hit was hit: {', '.join(missed)}; make it again with another --seed")
-        return 2
-    return 0
+    return 0 if outcome.verdict.holds else 1
 
 
 async def _run(folder: Path, options: Options) -> Outcome:

@@ -19,8 +19,6 @@ COVERED = ("agent-kill", "agent-stop", "worker-kill", "worker-stop")
 """Kinds each of which is to hit each state in a long run."""
 _SHARE = 15
 """One of so many faults, at least, is of a kind for each of these."""
-COVERING_FAULTS = 200
-"""A run of so many is long."""
 WEIGHTS = {
     "agent-kill": 3,
     "agent-stop": 3,
