@@ -182,8 +182,8 @@ class Work:
     def report(self, name: str, reason: str, delivery: str = "") -> None:
         """Tell of a file (or folder) that fails and is tried again."""
         fields = {"transfer": self._context.transfer, "delivery": delivery}
-        path = _as_text(join(self._spec.source_path, name))
-        self._context.emit(catalogue.FILE_FAILED_WILL_RETRY, {**fields, "path": path, "reason": _as_text(reason)})
+        path = as_text(join(self._spec.source_path, name))
+        self._context.emit(catalogue.FILE_FAILED_WILL_RETRY, {**fields, "path": path, "reason": as_text(reason)})
 
     async def _taken(self) -> list[Taken]:
         """List what stands in `.mft/`. Where sources stay, a server may keep it to itself, as our own service does."""
@@ -319,14 +319,14 @@ class Work:
             context.emit(catalogue.LEDGER_FILLS, fields)
 
 
-def _as_text(text: str) -> str:
+def as_text(text: str) -> str:
     """Write what is no UTF-8 so that it can be told."""
-    return text.encode(errors="backslashreplace").decode()
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 
 def _is_text(path: str) -> bool:
     """Say whether a path can be written down, in the journal and in events."""
-    return _as_text(path) == path
+    return as_text(path) == path
 
 
 def _is_aside(record: Record) -> bool:

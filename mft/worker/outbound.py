@@ -17,6 +17,7 @@ from mft.errors import Conflict, LeadershipLost, MftError, NotFound, Unavailable
 from mft.model.config import Config
 from mft.model.delivery import Record, Term
 from mft.model.transfers import archive_location_of, locations_of
+from mft.transfers import work
 from mft.transfers.delivery import Permit, RunContext
 from mft.transfers.failures import FOREIGN, classify, internal
 from mft.transfers.located import LocatedRemote, Role
@@ -153,7 +154,7 @@ def _settle_each(waiting: Mapping[str, asyncio.Future[None]], frame: Recorded) -
 
 def as_text(value: Any) -> Any:
     """Give what can be sent: a name at a partner may be no text."""
-    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+    return work.as_text(value) if isinstance(value, str) else value
 
 
 class OutboundWorker:
