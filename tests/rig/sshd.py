@@ -6,9 +6,10 @@ import asyncio
 import os
 import pwd
 import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from tests.rig.binaries import find
 from tests.rig.processes import ServerProcess
@@ -109,3 +110,21 @@ async def run_sshd(folder: Path) -> AsyncIterator[Sshd]:
             yield sshd
     finally:
         sshd.kill()
+
+
+class _Starts(Protocol):
+    async def start(self) -> None: ...
+    def kill(self) -> None: ...
+
+
+Server = TypeVar("Server", bound=_Starts)
+
+
+@contextmanager
+def running(server: Server) -> Iterator[Server]:
+    """Run a server for as long as the block lasts, where no loop runs: for fixtures that many tests share."""
+    try:
+        asyncio.run(server.start())
+        yield server
+    finally:
+        server.kill()

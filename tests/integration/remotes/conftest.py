@@ -27,6 +27,7 @@ from tests.rig.proftpd import PASSWORD as PROFTPD_PASSWORD
 from tests.rig.proftpd import Proftpd
 from tests.rig.shell_sshd import ShellSshd, find_busybox
 from tests.rig.sshd import Sshd
+from tests.rig.sshd import running as running_server
 from tests.rig.waiting import eventually
 
 
@@ -90,23 +91,15 @@ class Anybody(asyncssh.SSHServer):
 @pytest.fixture(scope="package")
 def shared_sshd(_scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     """Run one OpenSSH server for all tests here that do it no harm."""
-    server = Sshd(tmp_path_factory.mktemp("sshd"))
-    try:
-        asyncio.run(server.start())
+    with running_server(Sshd(tmp_path_factory.mktemp("sshd"))) as server:
         yield server
-    finally:
-        server.kill()
 
 
 @pytest.fixture(scope="package")
 def proftpd(_scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proftpd]:
     """Run one ProFTPD."""
-    server = Proftpd(tmp_path_factory.mktemp("proftpd"))
-    try:
-        asyncio.run(server.start())
+    with running_server(Proftpd(tmp_path_factory.mktemp("proftpd"))) as server:
         yield server
-    finally:
-        server.kill()
 
 
 @pytest.fixture(scope="package")

@@ -29,6 +29,7 @@ from mft.transfers.taking import Stability, new_delivery
 from mft.worker.main import tell_lost_calls
 from tests.rig.journal import MemoryJournal
 from tests.rig.sshd import Sshd
+from tests.rig.sshd import running as running_server
 
 
 def sftp_location(sshd: Sshd, **changes: Any) -> SftpLocationSpec:
@@ -186,12 +187,8 @@ async def bench_at(folder: Path, inbox: Path, location: LocationSpec) -> AsyncIt
 @pytest.fixture(scope="package")
 def shared_sshd(_scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     """Run one OpenSSH server for all tests here that do it no harm."""
-    server = Sshd(tmp_path_factory.mktemp("sshd"))
-    try:
-        asyncio.run(server.start())
+    with running_server(Sshd(tmp_path_factory.mktemp("sshd"))) as server:
         yield server
-    finally:
-        server.kill()
 
 
 @pytest.fixture(params=["local", "sftp"])
