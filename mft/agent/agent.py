@@ -28,10 +28,11 @@ from mft.agent.outbound_pool import OutboundPool
 from mft.agent.presence import Presence
 from mft.agent.probes import Probes
 from mft.agent.reconciler import Reconciler
+from mft.agent.restoring import Restoring
 from mft.agent.supervisor import Supervisor
 from mft.agent.yielding import Yielding
 from mft.aio import Latest, backoff, boottime, cancel_and_wait
-from mft.cluster import trust_file
+from mft.cluster import life, trust_file
 from mft.cluster.joining_etcd import join
 from mft.cluster.keys import Keys
 from mft.cluster.membership import Alive, Candidate, encode
@@ -95,6 +96,15 @@ class Agent:
             keys=self._keys,
             config=self._config,
             probes=self._probes,
+            emit=self._bus.emit,
+        )
+        data = Path(options.data)
+        self._restoring = Restoring(
+            name=options.name,
+            etcd=self._etcd,
+            keys=self._keys,
+            life=life.Life(self._etcd.kv, self._keys, self._keys.mark("node", options.name), data / life.FILE),
+            records=self._records,
             emit=self._bus.emit,
         )
         self._leading = Leading(
@@ -166,6 +176,7 @@ class Agent:
                 "follower": follower.run(self._etcd, self._keys.current, store),
                 "commits": self._outbound.serve_commits(),
                 "retire": self._retire_inbound(),
+                "restoring": self._restoring.run(),
                 "leading": self._leading.run(),
                 "probes": self._probes.run(),
                 "yielding": self._yielding.run(),
@@ -234,6 +245,7 @@ class Agent:
             config=self._config,
             make_pass=self._metrics.timed(self._leading.make_pass),
             emit=self._bus.emit,
+            permission=self._restoring,
             note=self._records.note,
         )
 
@@ -323,6 +335,7 @@ class Agent:
             "problems": problems,
             "etcd": "connected" if self._keeper.state.value.lease_id else "degraded",
             "controllers": sorted(self._link.attached.value),
+            "leading_withheld": self._restoring.withheld.value,
             "leads": sorted(group for group, leads in self._leading.groups.items() if leads),
             "sessions": self._inbound.sessions,
         }

@@ -16,6 +16,7 @@ import typer
 from mft.cli import options
 from mft.cli.admin_options import ADDRESS, SETTINGS, Address, OutputForm, TlsCa, TokenFile, connect_to
 from mft.cli.admin_output import Output, message_json, print_json, print_table, say, time_text, warn
+from mft.cli.admin_restore import restore_app
 from mft.cli.admin_transfers import author as caller
 from mft.cli.admin_transfers import deliveries, resend, transfers_app
 from mft.errors import Invalid, MftError, Problem
@@ -31,6 +32,7 @@ nodes_app = typer.Typer(help="The instances of the cluster.", no_args_is_help=Tr
 app.add_typer(config_app, name="config")
 app.add_typer(nodes_app, name="nodes")
 app.add_typer(transfers_app, name="transfers")
+app.add_typer(restore_app, name="restore")
 app.command("deliveries")(deliveries)
 app.command("resend")(resend)
 
@@ -232,6 +234,8 @@ def status(
     say(f"nodes     {answer.nodes_ready} of {answer.nodes} ready")
     for group, leader in sorted(answer.leaders.items()):
         say(f"leader    {group}: {leader}")
+    if answer.restore_awaits:
+        say(f"restore   waits for the records of {', '.join(answer.restore_awaits)}: see `mft-admin restore status`")
     say(f"etcd      {answer.etcd_version} at {answer.etcd_endpoint}, {answer.etcd_used_bytes / 1e6:.1f} MB used")
 
 

@@ -80,7 +80,7 @@ async def _run(options: ControllerOptions) -> None:
             EtcdClient(options.instance.etcd.endpoints, tls=options.instance.etcd.tls())
         )
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        management = assemble(own, etcd, make_host_keys, options.deliveries_days)
+        management = assemble(own, etcd, make_host_keys, options.deliveries_days, name=options.instance.name)
         work = [
             tasks.create_task(etcd.servers.check_version(), name="etcd-version"),
             tasks.create_task(management.run(), name="management"),

@@ -10,6 +10,8 @@ store_disk.py   versions on disk: a node's snapshots, a controller's store
 files.py        files that survive a crash
 joining.py      how a node gets the cluster's keys
 trust_file.py   what a node has pinned
+life.py         whether etcd is the store that this process knows, or an old one
+restore.py      what etcd says while a restore is not over
 membership.py   what instances say of themselves
 ranking.py      which candidate of a leader group is better
 """

@@ -2,6 +2,13 @@
 
 /mft/<cluster>/
     meta/incarnation                    random id of this store's life; changes with every restore or rebuild
+    meta/restore                        while nobody may lead, because nodes have not posted their records yet: which
+    marks/<kind>/<name>                 how often this process has marked the store: a lower number than it knows proves
+                                        that etcd has gone back in time
+    restore/noticed                     who has found that, before a controller has
+    restore/posted/<node>               this node has posted its records
+    restore/without/<node>              an operator says to go on without them
+    records/<node>/<n>                  the records
     config/current                      pointer {stable, next, to}
     config/sweep                        put by the sweeper, compared by every apply
     config/versions/<N, 12 digits>      signed manifest
@@ -39,6 +46,13 @@ class Keys:
         self.cluster = part(cluster, "the cluster's name")
         self.prefix = f"/mft/{cluster}/"
         self.incarnation = f"{self.prefix}meta/incarnation"
+        self.meta = f"{self.prefix}meta/"
+        self.restore = f"{self.prefix}meta/restore"
+        self.restores = f"{self.prefix}restore/"
+        self.restore_noticed = f"{self.restores}noticed"
+        self.restore_posts = f"{self.restores}posted/"
+        self.restore_without = f"{self.restores}without/"
+        self.posted_records = f"{self.prefix}records/"
         self.current = f"{self.prefix}config/current"
         self.sweep = f"{self.prefix}config/sweep"
         self.versions = f"{self.prefix}config/versions/"
@@ -56,6 +70,22 @@ class Keys:
         self.joins = f"{self.prefix}join/"
         self.bans = f"{self.prefix}bans/"
         self.limits = f"{self.prefix}limits/"
+
+    def mark(self, kind: str, name: str) -> str:
+        """Name the key in which a process counts how often it has marked the store; `kind`: `node`, `controller`."""
+        return f"{self.prefix}marks/{kind}/{part(name)}"
+
+    def restore_posted(self, node: str) -> str:
+        """Name the key that says that this instance has posted its records."""
+        return f"{self.restore_posts}{part(node)}"
+
+    def restore_left_out(self, node: str) -> str:
+        """Name the key that says that an operator goes on without this instance's records."""
+        return f"{self.restore_without}{part(node)}"
+
+    def posted_record(self, node: str, number: int) -> str:
+        """Name one portion of the records that an instance has posted."""
+        return f"{self.posted_records}{part(node)}/{number:06d}"
 
     def version(self, number: int) -> str:
         """Name a version's manifest. Twelve digits, so that the keys sort as the numbers do."""

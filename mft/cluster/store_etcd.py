@@ -98,6 +98,8 @@ class Draft(NamedTuple):
     """The new number is greater than this one too: what own stores and nodes have already seen."""
     incarnation: str = ""
     """Not empty: begin a new life of the store with this id."""
+    also: tuple[Operation, ...] = ()
+    """What is written in the same transaction."""
 
 
 class EtcdStore:
@@ -198,7 +200,7 @@ class EtcdStore:
         assert manifest.incarnation, "a controller prepares the store before it publishes"
         signed = sign(manifest, key)
         await self._write_chunks(draft.packed.chunks)
-        when, then = self._move(signed, seen, draft.incarnation)
+        when, then = self._move(signed, seen, draft)
         try:
             if (await self._kv.txn(when=when, then=then)).succeeded:
                 return signed
@@ -210,7 +212,7 @@ class EtcdStore:
                 raise Unavailable("etcd did not answer in time; the config was not changed") from error
         raise VersionConflict(base, (await self.current()).version)
 
-    def _move(self, signed: Signed, seen: Current, incarnation: str) -> tuple[list[Condition], list[Operation]]:
+    def _move(self, signed: Signed, seen: Current, draft: Draft) -> tuple[list[Condition], list[Operation]]:
         """Say when the pointer may move, and all that is written with it."""
         keys, number = self._keys, signed.manifest.version
         when: list[Condition] = [
@@ -223,9 +225,9 @@ class EtcdStore:
             Put(keys.version(number), signed.data),
             Put(keys.current, encode_pointer(Pointer(stable=number))),
         ]
-        if incarnation:
-            then.append(Put(keys.incarnation, incarnation.encode()))
-        return when, then
+        if draft.incarnation:
+            then.append(Put(keys.incarnation, draft.incarnation.encode()))
+        return when, [*then, *draft.also]
 
     async def _write_chunks(self, chunks: Mapping[str, bytes]) -> None:
         """Write the chunks that etcd lacks. What two controllers write at once is the same, so either may win."""

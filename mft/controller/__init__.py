@@ -5,6 +5,7 @@ prepare.py      an author's config → one that can be stored: hashed, sealed, w
 operations.py   apply, show, history, nodes, status, forget
 fleet.py        what the instances say of themselves, put together (pure)
 custody.py      the controller's own store of every version, from which etcd can be rebuilt
+restoring.py    ends a restore of etcd: journal and ledgers completed from nodes' records (restore_merge.py, pure)
 management.py   what runs beside the calls: custody, admissions of nodes
 transfers.py    what administrators see of transfers and ask of them
 deliveries.py   the store of deliveries (SQLite), with deliveries_rows.py (pure) and deliveries_sql.py (statements)

@@ -5,6 +5,7 @@
     public.json   the public part alone, for `mft-node --trust FILE`
     admin.token   what `mft-admin` shows to be let in
     store/        every version of the config
+    nodes.json    which nodes there are, life.json what is known of etcd: to notice a restore and to survive a loss
 
 These functions block.
 """
@@ -22,7 +23,7 @@ from mft.cluster.sign import SigningKey, Trust, from_text, to_text
 from mft.cluster.trust_file import Pinned
 from mft.errors import Conflict, Invalid, Unavailable
 
-SIGNING_KEY, PUBLIC, TOKEN, STORE = "signing.key", "public.json", "admin.token", "store"
+SIGNING_KEY, PUBLIC, TOKEN, STORE, NODES = "signing.key", "public.json", "admin.token", "store", "nodes.json"
 TOKEN_BYTES = 32
 
 

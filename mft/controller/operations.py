@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 from msgspec import Struct
@@ -19,6 +19,7 @@ from mft.cluster.store_etcd import Current, Draft, EtcdStore, VersionConflict
 from mft.controller import fleet
 from mft.controller.custody import Custody
 from mft.controller.prepare import prepare
+from mft.controller.restoring import Restore, Restoring
 from mft.errors import Conflict, Invalid, NotFound, Problem
 from mft.etcd.client import EtcdClient
 from mft.etcd.ops import GetPrefix
@@ -83,6 +84,8 @@ class Status(Struct, frozen=True, kw_only=True):
     etcd_endpoint: str
     etcd_version: str
     etcd_used_bytes: int
+    restore_awaits: tuple[str, ...]
+    """Nodes whose records are waited for after a restore of etcd: until then nobody leads."""
 
 
 class Operations:
@@ -95,6 +98,7 @@ class Operations:
         *,
         own: DiskStore,
         custody: Custody,
+        restoring: Restoring,
         sealer: Sealer,
         key: SigningKey,
         forget: Callable[[str], Awaitable[None]],
@@ -105,6 +109,7 @@ class Operations:
         self._store = store
         self._own = own
         self._custody = custody
+        self._restoring = restoring
         self._sealer = sealer
         self._key = key
         self._forget = forget
@@ -154,6 +159,7 @@ class Operations:
         """Describe the cluster in one look."""
         nodes, elected, seen = await self._fleet()
         etcd = await self._etcd.servers.status()
+        restore = await self._restoring.read()
         return Status(
             cluster=self._keys.cluster,
             incarnation=seen.incarnation,
@@ -164,7 +170,19 @@ class Operations:
             etcd_endpoint=etcd.endpoint,
             etcd_version=etcd.version,
             etcd_used_bytes=etcd.used_bytes,
+            restore_awaits=restore.missing if restore else (),
         )
+
+    async def restore(self) -> Restore | None:
+        """Say how far a restore of etcd is; None: there is none, or it has ended."""
+        return await self._restoring.read()
+
+    async def leave_out(self, nodes: Sequence[str], by: str) -> Restore | None:
+        """Go on after a restore of etcd without the records of these nodes. Returns what is left.
+
+        Raises `Conflict` if there is no restore or the node has posted them, `NotFound` if it is not waited for.
+        """
+        return await self._restoring.leave_out([part(name, "a node's name") for name in nodes], by)
 
     async def forget_node(self, name: str) -> None:
         """Let another machine join under this name. Raises `Conflict` while it runs, `NotFound`."""

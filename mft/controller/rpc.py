@@ -17,6 +17,7 @@ from mft.cluster import files
 from mft.cluster.manifest import Manifest
 from mft.controller.fleet import NodeState
 from mft.controller.operations import Applied, Operations
+from mft.controller.restoring import Restore
 from mft.controller.rpc_access import TokenInterceptor
 from mft.controller.rpc_status import DETAIL_BYTES_MAX, Answering
 from mft.controller.rpc_transfers import DeliveryService, TransferService
@@ -148,6 +149,22 @@ class ClusterService(pb_grpc.ClusterServiceServicer):
             status = await self._operations.status()
         return pb.GetStatusResponse(**msgspec.structs.asdict(status))
 
+    async def GetRestore(  # noqa: N802
+        self, request: pb.GetRestoreRequest, context: Any
+    ) -> pb.GetRestoreResponse:
+        """Say how far a restore of etcd is."""
+        async with Answering(context):
+            restore = await self._operations.restore()
+        return _restore(restore)
+
+    async def AcceptRestore(  # noqa: N802
+        self, request: pb.AcceptRestoreRequest, context: Any
+    ) -> pb.GetRestoreResponse:
+        """Go on without the records of some nodes."""
+        async with Answering(context):
+            restore = await self._operations.leave_out(request.without, request.by or "unknown")
+        return _restore(restore)
+
 
 async def _open(server: Any, listen: Listen) -> int:
     where = f"[{listen.address}]:{listen.port}" if ":" in listen.address else f"{listen.address}:{listen.port}"
@@ -207,6 +224,26 @@ def _version(manifest: Manifest) -> pb.Version:
         components=manifest.components,
         program_least=manifest.program_least,
         key_id=manifest.key_id,
+    )
+
+
+def _restore(restore: Restore | None) -> pb.GetRestoreResponse:
+    if restore is None:
+        return pb.GetRestoreResponse()
+    return pb.GetRestoreResponse(
+        under_way=True,
+        why=restore.gate.why,
+        began_at=restore.gate.at,
+        nodes=[
+            pb.RestoreNode(
+                name=node.name,
+                state=node.standing,
+                deliveries=node.deliveries,
+                sources=node.sources,
+                left_out_by=node.left_out_by,
+            )
+            for node in restore.nodes
+        ],
     )
 
 

@@ -81,6 +81,8 @@ RECORDS_NOT_KEPT = 70018
 RECORDS_KEPT_AGAIN = 70019
 LEDGER_FILLS = 70030
 BATCH_WAITS = 70040
+LEADING_WITHHELD = 70050
+LEADING_PERMITTED = 70051
 
 
 Group = Literal["operation", "config", "cluster", "login", "session", "file", "transfer", "location"]
@@ -300,6 +302,12 @@ CATALOGUE: Mapping[int, Entry] = {
         "warning",
         "transfer",
         "Transfer {transfer}: {files} files have waited for their batch since {since}: {reason}",
+    ),
+    LEADING_WITHHELD: Entry(
+        "leading-withheld", "critical", "cluster", "This instance makes no outbound transfers: {reason}"
+    ),
+    LEADING_PERMITTED: Entry(
+        "leading-permitted", "info", "cluster", "This instance may make outbound transfers again."
     ),
 }
 

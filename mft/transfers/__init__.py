@@ -17,6 +17,7 @@ taking.py       the sources: which are ready, how one is taken, what was taken a
 run.py          one pass over one transfer; runs in an outbound worker
 missing.py      which kept sources are gone for certain, so that the ledger may forget them
 journal.py      the fenced records in etcd, grouped (journal_writes.py); runs in the agent
+record_file.py  what this node has journalled, on its own disk; recall.py: what that says of the present
 owners.py       which leader group a transfer's records belong to, while it moves
 arrivals.py     how many files came, where some are expected; counting.py: whether that is enough
 dispatcher.py   one leader group: campaign, then passes while the term lasts; runs in the agent

@@ -22,7 +22,7 @@ from mft.model.delivery import Record, Term
 from mft.model.locations import LocalLocationSpec
 from mft.model.transfers import TransferSpec, leader_group_of, locations_of
 from mft.transfers.journal import Journal
-from mft.transfers.lead import Commit, Lead, MakePass, Outcome, PassResult
+from mft.transfers.lead import Commit, Lead, MakePass, Outcome, PassResult, Permission
 from mft.transfers.notify import Folder, Folders, Notifier, folder_path
 from mft.transfers.partners import Partners
 from mft.transfers.passes import Passes
@@ -53,6 +53,7 @@ class Dispatcher:
         config: Latest[Config],
         make_pass: MakePass,
         emit: Callable[[int, dict[str, Any]], None],
+        permission: Permission,
         note: Note | None = None,
     ) -> None:
         """`note` is told of each write to the journal that etcd has agreed to."""
@@ -64,6 +65,7 @@ class Dispatcher:
         self._config = config
         self._make_pass = make_pass
         self._emit = emit
+        self._permission = permission
         self.leads: Latest[Term | None] = Latest(None)
         self._lead_now: Lead | None = None
         self._passes: dict[str, Passes] = {}
@@ -127,6 +129,7 @@ class Dispatcher:
         """Dispatch this group's transfers whenever this instance leads; until cancelled, and then resign."""
         waits = backoff(0.2, 5.0)
         while True:
+            await self._permitted()
             try:
                 async with self._election.campaign() as leadership:
                     waits = backoff(0.2, 5.0)
@@ -135,9 +138,20 @@ class Dispatcher:
                 self._log.warning("leading failed, campaigning again", reason=str(error))
             await asyncio.sleep(next(waits))
 
+    async def _permitted(self) -> None:
+        async for reason in self._permission.withheld.follow():
+            if not reason:
+                return
+
+    async def _end_when_withheld(self, leadership: Leadership) -> None:
+        async for reason in self._permission.withheld.follow():
+            if reason:
+                leadership.end(reason)
+
     async def _lead(self, leadership: Leadership) -> None:
         """Work for as long as the term lasts. Leaving this, for whatever reason, resigns."""
-        term = Term(await self._incarnation(), leadership.create_revision)
+        # After winning: who wins in an etcd that was restored a moment ago must see it.
+        term = Term(await self._permission.confirm(), leadership.create_revision)
         journal = Journal(self._etcd.kv, self._keys, term, leadership.key, self._note)
         slots = SlotStore(self._etcd.kv, self._keys, term, leadership.key)
         self._log.info("this instance leads", term=term.create_revision)
@@ -149,7 +163,9 @@ class Dispatcher:
                 writes = tasks.create_task(journal.run(), name=f"journal:{self._group}")
                 work = self._dispatch(leadership, term, journal, slots)
                 passes = tasks.create_task(work, name=f"passes:{self._group}")
+                withheld = tasks.create_task(self._end_when_withheld(leadership), name=f"withheld:{self._group}")
                 await leadership.lost.wait()
+                await cancel_and_wait(withheld)
                 # Before the lease ends: the next leader may already be reading the journal.
                 await cancel_and_wait(passes)
                 await cancel_and_wait(writes)
@@ -162,12 +178,6 @@ class Dispatcher:
             self.leads.set(None)
             self._log.info("this instance leads no more", term=term.create_revision)
             self._emit(catalogue.LEADER_LOST, {"leader_group": self._group, "term": term.create_revision})
-
-    async def _incarnation(self) -> str:
-        value = (await self._etcd.kv.get(self._keys.incarnation)).value
-        if value is None:
-            raise Unavailable("etcd holds no incarnation: the controller has not set this cluster up yet")
-        return value.decode()
 
     async def _dispatch(self, leadership: Leadership, term: Term, journal: Journal, slots: SlotStore) -> None:
         """Read what the leaders before have left, then keep the passes of every transfer going."""

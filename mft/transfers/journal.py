@@ -42,11 +42,13 @@ _records_in = json.Decoder(Record)
 _entries_in = json.Decoder(LedgerEntry)
 
 
-def _decode(kv: KeyValue) -> Record:
+def decode_record(kv: KeyValue) -> Record:
+    """Read a record. Raises `MftError`."""
     return _read(_records_in, kv)
 
 
-def _decode_entry(kv: KeyValue) -> LedgerEntry:
+def decode_entry(kv: KeyValue) -> LedgerEntry:
+    """Read a ledger's entry. Raises `MftError`."""
     return _read(_entries_in, kv)
 
 
@@ -107,7 +109,7 @@ class Journal:
             transfer, _, delivery = kv.key.removeprefix(self._keys.journals).partition("/")
             if transfers is None or transfer in transfers:
                 self._revisions[kv.key] = kv.mod_revision
-                records.setdefault(transfer, {})[delivery] = _decode(kv)
+                records.setdefault(transfer, {})[delivery] = decode_record(kv)
         for transfer in self._records.keys() - records.keys() if transfers is None else transfers:
             self._records.pop(transfer, None)
             self._with_ledger.discard(transfer)
@@ -125,7 +127,7 @@ class Journal:
         records = {}
         for kv in (await self._kv.get_prefix(prefix)).kvs:
             self._revisions[kv.key] = kv.mod_revision
-            records[kv.key.removeprefix(prefix)] = _decode(kv)
+            records[kv.key.removeprefix(prefix)] = decode_record(kv)
         self._records[transfer] = records
         await self.load_ledger(transfer)
 
@@ -134,7 +136,7 @@ class Journal:
         ledger = {}
         for kv in (await self._kv.get_prefix(self._keys.ledger(transfer))).kvs:
             self._revisions[kv.key] = kv.mod_revision
-            entry = _decode_entry(kv)
+            entry = decode_entry(kv)
             ledger[entry.path] = entry.source
         self._ledgers[transfer] = ledger
         self._with_ledger.add(transfer)
@@ -388,7 +390,7 @@ class Journal:
             self._records.get(transfer, {}).pop(delivery, None)
         else:
             self._revisions[key] = kv.mod_revision
-            self._records.setdefault(transfer, {})[delivery] = _decode(kv)
+            self._records.setdefault(transfer, {})[delivery] = decode_record(kv)
 
     def _learn_entry(self, key: str, transfer: str, path: str, kv: KeyValue | None) -> None:
         """Take note of what the ledger says of a source now: without that every later attempt would be refused too."""
@@ -396,7 +398,7 @@ class Journal:
         if kv is None:
             self._ledgers.get(transfer, {}).pop(path, None)
         else:
-            self._ledgers.setdefault(transfer, {})[path] = _decode_entry(kv).source
+            self._ledgers.setdefault(transfer, {})[path] = decode_entry(kv).source
 
     def _became(self, write: Write, value: bytes | None, revision: int) -> Literal["applied", "untouched", "foreign"]:
         """Conclude from what stands in etcd now whether a write was applied; pure."""

@@ -88,6 +88,23 @@ class MakePass(Protocol):
         ...
 
 
+class Permission(Protocol):
+    """Whether this instance may lead at all: see `mft.agent.restoring`."""
+
+    @property
+    def withheld(self) -> Latest[str]:
+        """Why it must not; empty: it may, as far as is known."""
+        ...
+
+    async def confirm(self) -> str:
+        """Give etcd's incarnation, if it may at this moment.
+
+        Raises:
+            Unavailable: it may not, or that cannot be known now.
+        """
+        ...
+
+
 class Outcome(NamedTuple):
     """What a pass came to."""
 

@@ -1,5 +1,7 @@
 """What this node has written to the journal, kept in local files: after a restore of etcd nothing is sent again.
 
+recall.py says what follows from them.
+
 A file is named by the day and the moment at which it was begun, and begins with `MAGIC`. Then come entries:
 
     length of the payload, four bytes      both little-endian
@@ -19,7 +21,7 @@ import struct
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -77,6 +79,8 @@ class RecordFile:
         self._encode = msgpack.Encoder().encode
         self._queue: deque[Committed] = deque()
         self._filled = asyncio.Event()
+        self._emptied = asyncio.Event()
+        self._emptied.set()
         self._lost = 0
         self._trouble = ""
         self._file: BinaryIO | None = None
@@ -91,7 +95,17 @@ class RecordFile:
                 self._tell("entries wait for the disk in vain")
             return
         self._queue.append(committed)
+        self._emptied.clear()
         self._filled.set()
+
+    async def written(self) -> None:
+        """Return when no entry waits for the disk."""
+        await self._emptied.wait()
+
+    @property
+    def folder(self) -> Path:
+        """Where the files are."""
+        return self._folder
 
     async def run(self) -> None:
         """Write until cancelled; then write what is left, unless the disk hangs."""
@@ -121,6 +135,7 @@ class RecordFile:
                     is_dirty = True
                 else:
                     await asyncio.sleep(_RETRY_S)
+            self._emptied.set()
 
     async def _tried(self, threads: Threads, call: Callable[[], None]) -> bool:
         """Do this beside the loop; say whether it worked, and tell it where that has changed."""
@@ -249,16 +264,6 @@ def _tell_end(path: Path, at_bytes: int) -> None:
     """Say that a file ends in the middle of an entry: after a crash that is normal, else the disk is at fault."""
     left = path.stat().st_size - at_bytes
     structlog.get_logger().warning("records: the file ends in a torn entry", file=path.name, at=at_bytes, left=left)
-
-
-def newest(entries: Sequence[Committed]) -> dict[tuple[str, str], Committed]:
-    """Give (transfer, delivery) → the newest of its entries."""
-    found: dict[tuple[str, str], Committed] = {}
-    for entry in entries:
-        key = entry.transfer, entry.delivery
-        if entry.delivery and (key not in found or found[key].revision <= entry.revision):
-            found[key] = entry
-    return found
 
 
 def _framed(payload: bytes) -> bytes:

@@ -39,7 +39,7 @@ MANUAL = (
 )
 BLOCK = re.compile(r"^```(console tested|(?:toml|python) \S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LOOKS = re.compile(
-    r"(mft-admin (status|nodes list|config (history|apply)|deliveries|transfers (list|show|run))"
+    r"(mft-admin (status|restore status|nodes list|config (history|apply)|deliveries|transfers (list|show|run))"
     r"|grep|tail|ls|cat|(echo .*\| )?sftp) ?"
 )
 """Commands that may be typed again: what they show comes a moment after what caused it."""

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -37,12 +38,13 @@ class Etcd(ServerProcess):
         self.port = free_port()
         self.endpoint = f"127.0.0.1:{self.port}"
         """What a client is given: `host:port`."""
-        peer = f"http://127.0.0.1:{free_port()}"
+        peer = self._peer = f"http://127.0.0.1:{free_port()}"
         program = find_etcd("etcd", version)
         folder.mkdir(parents=True, exist_ok=True)
+        self._data = folder / "data"
         command: list[str | Path] = [
             program,
-            *("--name", "test", "--data-dir", folder / "data"),
+            *("--name", "test", "--data-dir", self._data),
             *("--listen-client-urls", f"http://{self.endpoint}", "--advertise-client-urls", f"http://{self.endpoint}"),
             *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"test={peer}"),
             *("--log-level", "warn"),
@@ -61,6 +63,20 @@ class Etcd(ServerProcess):
     async def restart(self) -> None:
         """Kill it if it runs and start it again on the same ports with the same data."""
         self.kill()
+        await self.start()
+
+    async def restore(self, backup: Path, *, bump_revision: int = 0) -> None:
+        """Kill it and start it again with what was saved by `ctl("snapshot", "save", …)`, as operators do.
+
+        With `bump_revision` its revisions go on above all that were ever used, so that they do not tell.
+        """
+        self.kill()
+        shutil.rmtree(self._data)
+        bump = ("--bump-revision", str(bump_revision), "--mark-compacted") if bump_revision else ()
+        await self.ctl(
+            *("snapshot", "restore", str(backup), "--data-dir", str(self._data), "--name", "test"),
+            *("--initial-cluster", f"test={self._peer}", "--initial-advertise-peer-urls", self._peer, *bump),
+        )
         await self.start()
 
     async def ctl(self, *arguments: str, limit_s: float = CALL_LIMIT_S) -> str:

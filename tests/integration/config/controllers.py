@@ -24,4 +24,4 @@ async def management(etcd: Etcd, folder: Path, cluster: str, keys: Home | None =
     """Put a controller's management together; with `keys` a second controller of the same cluster."""
     own = keys_in(folder, cluster) if keys is None else keys._replace(folder=folder)
     async with EtcdClient([etcd.endpoint]) as client:
-        yield assemble(own, client, make_host_keys)
+        yield assemble(own, client, make_host_keys, name=own.folder.name)

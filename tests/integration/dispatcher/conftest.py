@@ -66,6 +66,7 @@ class Node:
     def __init__(self, field: Field, name: str, client: EtcdClient) -> None:
         self.name = name
         self._field = field
+        self.withheld = Latest("")
         keeper = self.keeper = LeaseKeeper(client.leases, TTL_S)
         election = Election(client, keeper, prefix=field.keys.election("default"), value=name.encode())
         self.dispatcher = Dispatcher(
@@ -76,6 +77,7 @@ class Node:
             config=field.config,
             make_pass=self._make_pass,
             emit=lambda event, fields: field.events.append((event, fields)),
+            permission=self,
         )
 
     async def run(self) -> None:
@@ -83,6 +85,10 @@ class Node:
         async with beside(self.keeper.run(), name=f"keeper:{self.name}"):
             await lease_held(self.keeper)
             await self.dispatcher.run()
+
+    async def confirm(self) -> str:
+        """Say in which incarnation it may lead, as an agent does that knows of no restore."""
+        return ((await self._field.client.kv.get(self._field.keys.incarnation)).value or b"").decode()
 
     async def leads(self) -> None:
         """Wait until it leads and dispatches."""

@@ -126,10 +126,11 @@ def test_init_makes_keys_once_and_for_the_owner_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("etcd", "incarnation", "own", "step"),
-    [(0, False, 0, "begin"), (0, True, 0, "none"), (0, False, 3, "rebuild"), (2, True, 3, "rebuild"),
-     (3, True, 3, "none"), (4, True, 3, "none"), (3, False, 3, "begin")],
+    ("etcd", "incarnation", "own", "went_back", "step"),
+    [(0, False, 0, False, "begin"), (0, True, 0, False, "none"), (0, False, 3, False, "rebuild"),
+     (2, True, 3, False, "rebuild"), (3, True, 3, False, "none"), (4, True, 3, False, "none"),
+     (3, False, 3, False, "rebuild"), (3, True, 3, True, "rebuild"), (0, True, 0, True, "rebuild")],
 )  # fmt: skip
-def test_what_etcd_needs(etcd: int, incarnation: bool, own: int, step: str) -> None:
+def test_what_etcd_needs(etcd: int, incarnation: bool, own: int, went_back: bool, step: str) -> None:
     """Goal: rebuilt when it lost something, else left alone. Method: the table."""
-    assert decide(etcd, incarnation, own) == step
+    assert decide(etcd, incarnation, own, went_back) == step

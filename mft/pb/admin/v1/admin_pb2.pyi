@@ -546,6 +546,7 @@ class GetStatusResponse(_message.Message):
     ETCD_ENDPOINT_FIELD_NUMBER: _builtins.int
     ETCD_VERSION_FIELD_NUMBER: _builtins.int
     ETCD_USED_BYTES_FIELD_NUMBER: _builtins.int
+    RESTORE_AWAITS_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     incarnation: _builtins.str
     version: _builtins.int
@@ -557,6 +558,10 @@ class GetStatusResponse(_message.Message):
     @_builtins.property
     def leaders(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Leader group to the instance that leads it."""
+
+    @_builtins.property
+    def restore_awaits(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Nodes whose records are waited for after a restore of etcd: until then no node makes outbound transfers."""
 
     def __init__(
         self,
@@ -570,14 +575,126 @@ class GetStatusResponse(_message.Message):
         etcd_endpoint: _builtins.str = ...,
         etcd_version: _builtins.str = ...,
         etcd_used_bytes: _builtins.int = ...,
+        restore_awaits: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "etcd_endpoint", b"etcd_endpoint", "etcd_used_bytes", b"etcd_used_bytes", "etcd_version", b"etcd_version", "incarnation", b"incarnation", "leaders", b"leaders", "nodes", b"nodes", "nodes_ready", b"nodes_ready", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "etcd_endpoint", b"etcd_endpoint", "etcd_used_bytes", b"etcd_used_bytes", "etcd_version", b"etcd_version", "incarnation", b"incarnation", "leaders", b"leaders", "nodes", b"nodes", "nodes_ready", b"nodes_ready", "restore_awaits", b"restore_awaits", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatusResponse: _TypeAlias = GetStatusResponse  # noqa: Y015
+
+@_typing.final
+class GetRestoreRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRestoreRequest: _TypeAlias = GetRestoreRequest  # noqa: Y015
+
+@_typing.final
+class AcceptRestoreRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WITHOUT_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    by: _builtins.str
+    @_builtins.property
+    def without(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Nodes to go on without."""
+
+    def __init__(
+        self,
+        *,
+        without: _abc.Iterable[_builtins.str] | None = ...,
+        by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "without", b"without"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcceptRestoreRequest: _TypeAlias = AcceptRestoreRequest  # noqa: Y015
+
+@_typing.final
+class GetRestoreResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNDER_WAY_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    BEGAN_AT_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    under_way: _builtins.bool
+    """False: there is none under way, and the rest is empty."""
+    why: _builtins.str
+    """How it was noticed."""
+    began_at: _builtins.float
+    """Seconds since 1970."""
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___RestoreNode]: ...
+    def __init__(
+        self,
+        *,
+        under_way: _builtins.bool = ...,
+        why: _builtins.str = ...,
+        began_at: _builtins.float = ...,
+        nodes: _abc.Iterable[Global___RestoreNode] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["began_at", b"began_at", "nodes", b"nodes", "under_way", b"under_way", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRestoreResponse: _TypeAlias = GetRestoreResponse  # noqa: Y015
+
+@_typing.final
+class RestoreNode(_message.Message):
+    """One node and what it has posted of its records."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    DELIVERIES_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_BY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    state: _builtins.str
+    """awaited, new (installed anew since: it has no records of the time before, and those of its name are waited for),
+    posted, left out
+    """
+    deliveries: _builtins.int
+    """Open deliveries that it knows, once it has posted."""
+    sources: _builtins.int
+    """Kept sources that it knows to be delivered, of which etcd's ledger does not say so."""
+    left_out_by: _builtins.str
+    """By whom it is left out."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        state: _builtins.str = ...,
+        deliveries: _builtins.int = ...,
+        sources: _builtins.int = ...,
+        left_out_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliveries", b"deliveries", "left_out_by", b"left_out_by", "name", b"name", "sources", b"sources", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreNode: _TypeAlias = RestoreNode  # noqa: Y015
 
 @_typing.final
 class ListTransfersRequest(_message.Message):

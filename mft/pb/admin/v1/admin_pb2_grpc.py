@@ -215,6 +215,16 @@ class ClusterServiceStub:
                 request_serializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.GetStatusResponse.FromString,
                 _registered_method=True)
+        self.GetRestore = channel.unary_unary(
+                '/mft.admin.v1.ClusterService/GetRestore',
+                request_serializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.GetRestoreRequest.SerializeToString,
+                response_deserializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.GetRestoreResponse.FromString,
+                _registered_method=True)
+        self.AcceptRestore = channel.unary_unary(
+                '/mft.admin.v1.ClusterService/AcceptRestore',
+                request_serializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.AcceptRestoreRequest.SerializeToString,
+                response_deserializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.GetRestoreResponse.FromString,
+                _registered_method=True)
 
 
 class ClusterServiceServicer:
@@ -240,6 +250,21 @@ class ClusterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetRestore(self, request, context):
+        """Say how far a restore of etcd is. Until it has ended no node makes outbound transfers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcceptRestore(self, request, context):
+        """Go on without the records of nodes that are lost. FAILED_PRECONDITION if there is no restore, or a node has posted
+        them; NOT_FOUND if it is not waited for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -257,6 +282,16 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.GetStatus,
                     request_deserializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.GetStatusRequest.FromString,
                     response_serializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.GetStatusResponse.SerializeToString,
+            ),
+            'GetRestore': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRestore,
+                    request_deserializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.GetRestoreRequest.FromString,
+                    response_serializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.GetRestoreResponse.SerializeToString,
+            ),
+            'AcceptRestore': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcceptRestore,
+                    request_deserializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.AcceptRestoreRequest.FromString,
+                    response_serializer=mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.GetRestoreResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -341,6 +376,60 @@ class ClusterService:
             '/mft.admin.v1.ClusterService/GetStatus',
             mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.GetStatusRequest.SerializeToString,
             mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.GetStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRestore(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mft.admin.v1.ClusterService/GetRestore',
+            mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.GetRestoreRequest.SerializeToString,
+            mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.GetRestoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcceptRestore(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mft.admin.v1.ClusterService/AcceptRestore',
+            mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.AcceptRestoreRequest.SerializeToString,
+            mft_dot_pb_dot_admin_dot_v1_dot_admin__pb2.GetRestoreResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -102,6 +102,12 @@ class ClusterServiceStub:
     ForgetNode: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ForgetNodeRequest, _admin_pb2.ForgetNodeResponse]
     """Let another machine join under a name. FAILED_PRECONDITION while the node runs."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetStatusRequest, _admin_pb2.GetStatusResponse]
+    GetRestore: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetRestoreRequest, _admin_pb2.GetRestoreResponse]
+    """Say how far a restore of etcd is. Until it has ended no node makes outbound transfers."""
+    AcceptRestore: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AcceptRestoreRequest, _admin_pb2.GetRestoreResponse]
+    """Go on without the records of nodes that are lost. FAILED_PRECONDITION if there is no restore, or a node has posted
+    them; NOT_FOUND if it is not waited for.
+    """
 
 @_typing.type_check_only
 class ClusterServiceAsyncStub(ClusterServiceStub):
@@ -112,6 +118,12 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     ForgetNode: _aio.UnaryUnaryMultiCallable[_admin_pb2.ForgetNodeRequest, _admin_pb2.ForgetNodeResponse]  # type: ignore[assignment]
     """Let another machine join under a name. FAILED_PRECONDITION while the node runs."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetStatusRequest, _admin_pb2.GetStatusResponse]  # type: ignore[assignment]
+    GetRestore: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetRestoreRequest, _admin_pb2.GetRestoreResponse]  # type: ignore[assignment]
+    """Say how far a restore of etcd is. Until it has ended no node makes outbound transfers."""
+    AcceptRestore: _aio.UnaryUnaryMultiCallable[_admin_pb2.AcceptRestoreRequest, _admin_pb2.GetRestoreResponse]  # type: ignore[assignment]
+    """Go on without the records of nodes that are lost. FAILED_PRECONDITION if there is no restore, or a node has posted
+    them; NOT_FOUND if it is not waited for.
+    """
 
 class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
     """The instances and what they run."""
@@ -137,6 +149,24 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.GetStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.GetStatusResponse, _abc.Awaitable[_admin_pb2.GetStatusResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetRestore(
+        self,
+        request: _admin_pb2.GetRestoreRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GetRestoreResponse, _abc.Awaitable[_admin_pb2.GetRestoreResponse]]:
+        """Say how far a restore of etcd is. Until it has ended no node makes outbound transfers."""
+
+    @_abc_1.abstractmethod
+    def AcceptRestore(
+        self,
+        request: _admin_pb2.AcceptRestoreRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GetRestoreResponse, _abc.Awaitable[_admin_pb2.GetRestoreResponse]]:
+        """Go on without the records of nodes that are lost. FAILED_PRECONDITION if there is no restore, or a node has posted
+        them; NOT_FOUND if it is not waited for.
+        """
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
