@@ -19,8 +19,8 @@ OPEN_TOLD_MAX = 100
 class Steerable(Protocol):
     """The leader of a group, as far as operators steer it."""
 
-    def run_now(self, transfer: str, reason: str) -> None:
-        """Make a pass now."""
+    async def run_now(self, transfer: str, reason: str) -> None:
+        """Make a pass now; return once that is noted."""
         ...
 
     def cancel(self, transfer: str, by: str) -> None:
@@ -60,7 +60,7 @@ class LinkRequests:
                 return pb.Answer(transfers=self._states(request.read_transfers.transfer))
             case "run_transfer":
                 run = request.run_transfer
-                self._leader(run.transfer).run_now(run.transfer, run.reason)
+                await self._leader(run.transfer).run_now(run.transfer, run.reason)
             case "cancel_transfer":
                 cancel = request.cancel_transfer
                 self._leader(cancel.transfer).cancel(cancel.transfer, cancel.by)

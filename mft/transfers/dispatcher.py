@@ -78,14 +78,15 @@ class Dispatcher:
 
     # ---- steering
 
-    def run_now(self, transfer: str, reason: str = "") -> None:
-        """Have a pass made at once, also where windows are closed or a partner is broken.
+    async def run_now(self, transfer: str, reason: str = "") -> None:
+        """Have a pass made at once, also where windows are closed or a partner is broken; return once that is noted.
 
         Raises:
             NotFound: the group has no such transfer.
             Conflict: this instance does not lead the group, or the transfer is paused.
+            LeadershipLost: it does not lead any more.
         """
-        self._of(transfer).ask(reason)
+        await self._of(transfer).ask(reason)
 
     def cancel(self, transfer: str, by: str = "") -> None:
         """End the pass under way; what it had begun is finished by the next one.

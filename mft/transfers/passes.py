@@ -61,7 +61,8 @@ class Passes:
         self._spec: TransferSpec | None = None
         self._times: Timetable | None = None
         self._wishes = Wishes(paused=self._pause is not None)
-        self._slot = SlotState()
+        self._slot = lead.slots.states.get(id, SlotState())
+        self._noting = asyncio.Lock()
         self._next_slot: float | None = None
         self._changed = True
         self._stirred = asyncio.Event()
@@ -91,7 +92,7 @@ class Passes:
         if (before is None) is (pause is None):
             return
         if pause is not None:
-            self._wishes = replace(self._wishes, paused=True, asked=False)
+            self._wishes = replace(self._wishes, paused=True)
             self._ending.ask()
             self._lead.emit(catalogue.TRANSFER_PAUSED, {"transfer": self._id, "by": pause.by, "reason": pause.reason})
         elif before is not None:
@@ -101,10 +102,14 @@ class Passes:
             )
         self._stirred.set()
 
-    def ask(self, reason: str) -> None:
-        """Make a pass now, whatever windows, waits and broken partners say. Raises `Conflict` if it is paused."""
+    async def ask(self, reason: str) -> None:
+        """Make a pass now, whatever windows, waits and broken partners say. Raises `Conflict` if it is paused.
+
+        Once this returns it is made, also if another leads before it has begun.
+        """
         if self._pause is not None:
             raise Conflict(f"transfer {self._id} is paused by {self._pause.by or 'an operator'}: resume it first")
+        await self._note(asked=True)
         self._wishes = look_soon(replace(self._wishes, asked=True), boottime())
         self._lead.emit(catalogue.RUN_REQUESTED, {"transfer": self._id, "by": reason or "an operator"})
         self._stirred.set()
@@ -216,12 +221,11 @@ class Passes:
 
     async def _enter(self) -> bool:
         """Begin with what the leader before has left."""
-        self._slot = self._lead.slots.states.get(self._id, SlotState())
         if not await self._up_to_date():
             return False
         assert self._times is not None
         wishes = first_wishes(self._times, self._slot, has_open=self._has_open(), now=Clock.now())
-        self._wishes = replace(wishes, paused=self._pause is not None, asked=self._wishes.asked)
+        self._wishes = replace(wishes, paused=self._pause is not None)
         return True
 
     async def _up_to_date(self) -> bool:
@@ -267,8 +271,9 @@ class Passes:
             self._wishes = replace(self._wishes, retry_at=now.boot + held.wait_s, broken=True)
             return False
         self._wishes = replace(self._wishes, broken=False)
+        if self._wishes.asked:
+            await self._note(self._slot if self._times.polls else replace(self._slot, open=True), asked=False)
         if self._wishes.asked and not self._times.polls:
-            await self._note(replace(self._slot, open=True))
             return not self._wishes.paused  # Since; it is then gone on with when it is resumed.
         if not decision.came:
             return True
@@ -412,11 +417,14 @@ class Passes:
 
     # ---- what is written down and told
 
-    async def _note(self, state: SlotState) -> None:
-        """Write down how far the schedule is. It counts only once it is written."""
-        if state != self._lead.slots.states.get(self._id, SlotState()):
-            await self._write(state)
-        self._slot = state
+    async def _note(self, state: SlotState | None = None, *, asked: bool | None = None) -> None:
+        """Write down how far the schedule is, and whether a pass is asked for. It counts only once it is written."""
+        async with self._noting:  # Operators ask at any time.
+            state = self._slot if state is None else state
+            state = replace(state, asked=self._slot.asked if asked is None else asked)
+            if state != self._lead.slots.states.get(self._id, SlotState()):
+                await self._write(state)
+            self._slot = state
         self._next_slot = self._times.next_slot(state.slot) if self._times is not None and state.mark else None
 
     async def _write(self, state: SlotState) -> None:

@@ -53,6 +53,8 @@ class SlotState(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The last slot that was begun or passed over; 0: there is no schedule."""
     open: bool = False
     """Whether it is not finished yet; or what was asked for, of a transfer that does not poll."""
+    asked: bool = False
+    """Whether an operator wants a pass that was not begun yet."""
     missed: int = 0
     """Slots that had no run of their own."""
     mark: str = ""
@@ -68,8 +70,7 @@ class Wishes(Struct, frozen=True, kw_only=True):
     """What a transfer has before it, in the memory of its leader. Times are on CLOCK_BOOTTIME."""
 
     asked: bool = False
-    """An operator wants a pass now, whatever the windows say. Where it does not poll, it is noted as a slot is before
-    that pass begins: whoever takes over would else not know of it."""
+    """An operator wants a pass now, whatever the windows say."""
     poll_at: float = NEVER
     """When to look by the poll's interval; never, if the transfer does not poll."""
     look_at: float = NEVER
@@ -207,6 +208,7 @@ def first_wishes(times: Timetable, slot: SlotState, *, has_open: bool, now: Cloc
     """
     looks_now = slot.open or has_open or bool(times.after) or times.is_notified or times.is_by_request
     return Wishes(
+        asked=slot.asked,
         poll_at=now.boot if times.polls else NEVER,
         look_at=now.boot if looks_now else NEVER,
         looks=LOOKS_MAX,

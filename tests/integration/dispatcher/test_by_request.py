@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
+import pytest
 from msgspec import json
 
 from mft.cluster.steering import pause, resume
 from mft.model.delivery import Record
 from mft.model.starts import StartSpec
+from mft.model.windows import WEEKDAYS
 from mft.transfers.starting import SlotState
-from tests.integration.dispatcher.conftest import Field, Node, Pass, Ran
+from tests.integration.dispatcher.conftest import Field, Node, Pass, Ran, nothing_there
 from tests.rig.waiting import eventually
 
 BY_REQUEST = StartSpec(poll=False)
+CLOSED = StartSpec(windows=(WEEKDAYS[(datetime.now(UTC) + timedelta(days=3)).weekday()],))
 WAITS = "waits for a request"
 
 
@@ -45,7 +49,7 @@ async def test_nothing_but_a_request_takes_new_files(field: Field) -> None:
         await eventually(lambda: field.made() == 2)
         await waits(node)
         assert [made.finish for made in field.passes] == [True, True]
-        node.dispatcher.run_now("t")
+        await node.dispatcher.run_now("t")
         await eventually(lambda: field.made() == 3)
         await waits(node)
         assert not field.passes[2].finish
@@ -66,7 +70,7 @@ async def test_what_was_asked_for_goes_on_under_another_leader(field: Field) -> 
             return Ran()
 
         field.work = held
-        node.dispatcher.run_now("t")
+        await node.dispatcher.run_now("t")
         await eventually(lambda: field.made() == 2)
         assert (await slot(field)).open
     outcomes = [Ran(error="gone", error_class="transient"), Ran(wait_s=0.1), Ran(delivered=1)]
@@ -105,3 +109,30 @@ async def test_what_an_earlier_pass_left_open_is_finished(field: Field) -> None:
         await waits(node)
         assert node.status().open == 0
     assert [made.finish for made in field.passes] == [True, True]
+
+
+@pytest.mark.parametrize("start", [BY_REQUEST, CLOSED], ids=["by request", "outside its windows"])
+async def test_a_request_that_nobody_has_begun_is_not_lost(field: Field, start: StartSpec) -> None:
+    """Goal: what an operator was told is done, whoever leads then. Method: ask amid a pass; the leader goes."""
+    field.set(t={"start": start})
+
+    async def held(_: Pass) -> Ran:
+        await asyncio.Event().wait()
+        return Ran()
+
+    async with field.node("n1") as node:
+        await eventually(lambda: node.dispatcher.status() and node.status().state in {"idle", "outside-window"})
+        field.work = held
+        await node.dispatcher.run_now("t")
+        await eventually(lambda: any(not made.finish for made in field.passes))
+        await node.dispatcher.run_now("t")
+        assert (await slot(field)).asked
+    made = field.made()
+    field.work = nothing_there
+    async with field.node("n2") as node:
+        await eventually(lambda: field.made() > made)
+        assert not field.passes[made].finish
+        await eventually(lambda: node.dispatcher.status() and node.status().state != "running")
+    left = await slot(field)
+    assert not left.asked
+    assert not left.open

@@ -159,7 +159,7 @@ async def test_a_cancelled_pass_keeps_what_was_done(field: Field) -> None:
     async with field.node("n1") as node:
         await eventually(lambda: field.passes and field.passes[0].ended and node.status().state == "idle")
         await eventually(lambda: _counts(field, 3))
-        node.dispatcher.run_now("t")
+        await node.dispatcher.run_now("t")
         await eventually(lambda: node.status().delivered == 3)
     assert await arrived(field) == 3
 

@@ -33,7 +33,7 @@ async def test_a_broken_location_holds_up_all_its_transfers(field: Field) -> Non
         await eventually(lambda: "broken" in {node.status(id).state for id in "tuvw"})
         assert node.status("x").state == "idle"
         broken = False
-        node.dispatcher.run_now("t")  # Asked for by hand it tries at once.
+        await node.dispatcher.run_now("t")  # Asked for by hand it tries at once.
         await eventually(lambda: {node.status(id).state for id in "tuvw"} == {"idle"})
         assert {node.status(id).failures for id in "tuvw"} == {0}
     (paused,) = field.told(catalogue.PARTNER_PAUSED)
@@ -95,7 +95,7 @@ async def test_a_broken_archive_holds_up_those_that_use_it(field: Field) -> None
         assert node.status("v").state == "idle"
         assert field.told(catalogue.PARTNER_RESUMED) == []
         broken = False
-        node.dispatcher.run_now("t")
+        await node.dispatcher.run_now("t")
         await eventually(lambda: {node.status(id).state for id in "tu"} == {"idle"})
     (paused,) = field.told(catalogue.PARTNER_PAUSED)
     assert paused["location"] == "c"

@@ -147,7 +147,7 @@ async def test_windows(field: Field) -> None:
         assert opens is not None
         assert 19 * 3600 < opens - time.time() < 22 * 3600
         assert field.made("u") == 0
-        node.dispatcher.run_now("u")
+        await node.dispatcher.run_now("u")
         await eventually(lambda: field.made("u") == 1)
     assert [made.finish for made in field.passes] == [True, False]
 
@@ -169,7 +169,7 @@ async def test_after_another(field: Field) -> None:
             return Ran(delivered=0 if made.transfer == "v" else 1)
 
         field.work = deliver
-        node.dispatcher.run_now("t")
+        await node.dispatcher.run_now("t")
         await eventually(lambda: (field.made("t"), field.made("u"), field.made("v")) == (2, 2, 2))
         await eventually(lambda: all(one.state == "idle" for one in node.dispatcher.status().values()))
     assert field.made("w") == 1

@@ -36,7 +36,7 @@ async def test_a_pause_outlives_its_leader(field: Field) -> None:
         assert one.status().reason == "partner asked for it"
         assert one.status().next_pass_at is None
         with pytest.raises(Conflict, match="paused by alice"):
-            one.dispatcher.run_now("t")
+            await one.dispatcher.run_now("t")
         assert one.status("u").state == "idle"
     async with field.node("n2") as two:
         await two.leads()
@@ -63,19 +63,19 @@ async def test_run_now_and_cancel(field: Field) -> None:
 
     async with field.node("n1") as node:
         with pytest.raises(Conflict, match="does not lead"):
-            node.dispatcher.run_now("t")
+            await node.dispatcher.run_now("t")
         await eventually(lambda: field.made() == 1 and node.status().state == "idle")
         with pytest.raises(Conflict, match="no pass"):
             node.dispatcher.cancel("t")
         with pytest.raises(NotFound):
-            node.dispatcher.run_now("nobody")
+            await node.dispatcher.run_now("nobody")
         field.work = held
-        node.dispatcher.run_now("t", "bob, at noon")
+        await node.dispatcher.run_now("t", "bob, at noon")
         await eventually(lambda: field.made() == 2)
         node.dispatcher.cancel("t", "carol")
         await eventually(lambda: field.passes[-1].ended and node.status().state == "idle")
         hold.set()
-        node.dispatcher.run_now("t")
+        await node.dispatcher.run_now("t")
         await eventually(lambda: node.status().delivered == 2)
         status = node.status()
     assert status.last_pass_at is not None
@@ -97,7 +97,7 @@ async def test_what_is_asked_for_during_a_pass_makes_another(field: Field) -> No
     field.work = held
     async with field.node("n1") as node:
         await eventually(lambda: field.made() == 1)
-        node.dispatcher.run_now("t")
+        await node.dispatcher.run_now("t")
         hold.set()
         await eventually(lambda: field.made() == 2)
 
