@@ -17,7 +17,7 @@ from mft.model.transfers import TransferSpec
 _TEMP_PART_LENGTH_MAX = 100
 """Characters of a temp name's beginning or end: what stands between them takes 60, and a name has 255."""
 _PROGRAMS = ("before", "after_success", "after_failure")
-_STEPS = ("remote_before", "remote_after")
+_STEPS = ("remote_before", "remote_after", "remote_after_failure")
 
 
 def check_names(config: Config) -> Iterator[Problem]:

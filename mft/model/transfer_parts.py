@@ -120,11 +120,14 @@ class CommandsSpec(Spec, frozen=True, kw_only=True):
     after_success: tuple[str, ...] = ()
     """After a delivery. What it comes to is reported and changes nothing. At least once: again after a failover."""
     after_failure: tuple[str, ...] = ()
-    """When a file is put into quarantine."""
+    """When a file is put into quarantine, before it is moved to `failure_path` of the archive."""
     remote_before: tuple[str, ...] = ()
     """Steps at the destination before an upload, each one of `mkdir PATH`, `rm PATH`, `rmdir PATH`, `rename OLD NEW`;
     quoted as in a shell, with the placeholders of `before`."""
     remote_after: tuple[str, ...] = ()
     """Steps at the destination after a delivery; as `after_success`."""
+    remote_after_failure: tuple[str, ...] = ()
+    """Steps at the destination when a file is put into quarantine; what they come to is reported and changes nothing,
+    also where the destination is what fails. The destination's name is the one that the name rules make."""
     timeout_s: Seconds = 30.0
     """After which a program is ended, with all that it has started, and has failed."""

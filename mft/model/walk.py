@@ -26,7 +26,7 @@ Visit = Callable[[Place, str], str]
 _NEVER_PLAIN = frozenset(
     {"run_on", "description", "labels", "variables", "ssh_authorized_keys", "host_keys"}
     | {"source_filter", "match", "template", "marker", "cron", "windows", "days"}
-    | {"before", "after_success", "after_failure", "remote_before", "remote_after"}
+    | {"before", "after_success", "after_failure", "remote_before", "remote_after", "remote_after_failure"}
 )
 """Fields of plain text in which nothing is expanded here: selectors, prose, public keys, expressions, and texts with
 placeholders of their own."""

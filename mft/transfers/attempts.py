@@ -183,9 +183,9 @@ class Attempts:
             fields = {"transfer": context.transfer, "delivery": taken.delivery, "attempts": attempts}
             path = join(context.spec.source_path, taken.name)
             context.emit(catalogue.FILE_QUARANTINED, {**fields, "path": path, "reason": str(error)})
+            await run_after_failure(context, taken)  # While the source still stands where it is said to.
             if await archive_failed(context, taken):
                 await context.journal.forget(taken.delivery)  # It is the operator's now.
-            await run_after_failure(context, taken, record)
         except (LeadershipLost, Unavailable):
             raise
         except MftError as failure:

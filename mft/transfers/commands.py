@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mft.errors import MftError, NotFound, Unavailable
+from mft.errors import Invalid, LeadershipLost, MftError, NotFound, Unavailable
 from mft.events import catalogue
-from mft.model.delivery import Record
+from mft.model.delivery import Record, taken_at
 from mft.model.locations import LocalLocationSpec, LocationSpec
 from mft.model.placeholders import Step, filled, parse_step
 from mft.transfers.context import RunContext
+from mft.transfers.naming import target_of
 from mft.transfers.programs import run_program
 from mft.transfers.remotes.base import Remote, join
 from mft.transfers.taking import Taken
@@ -46,14 +47,34 @@ async def run_after(context: RunContext, taken: Taken, record: Record) -> None:
         _report(context, taken, "remote_after", str(error))
 
 
-async def run_after_failure(context: RunContext, taken: Taken, record: Record | None = None) -> None:
-    """Do what comes when a file is given up. What fails is reported, and changes nothing."""
+async def run_after_failure(context: RunContext, taken: Taken) -> None:
+    """Do what comes when a file is given up. What fails is reported, and changes nothing.
+
+    Not even a destination that is lost ends the pass here: the next file to need it will find out.
+
+    Raises:
+        LeadershipLost: nothing more may be done in this term.
+    """
     spec = context.spec.commands
     if spec is None:
         return
-    target = record.final_name if record is not None else taken.name
-    if problem := await _program(context, spec.after_failure, _values(context, taken, target)):
+    values = _values(context, taken, _meant(context, taken))
+    if problem := await _program(context, spec.after_failure, values):
         _report(context, taken, "after_failure", problem)
+    try:
+        await _steps(context, spec.remote_after_failure, values)
+    except LeadershipLost:
+        raise
+    except MftError as error:
+        _report(context, taken, "remote_after_failure", str(error))
+
+
+def _meant(context: RunContext, taken: Taken) -> str:
+    """Say under which name a file was to arrive that has none settled; where rules make none of use, its own."""
+    try:
+        return target_of(context.spec.names, taken.name, taken_at(taken.delivery))
+    except Invalid:
+        return taken.name
 
 
 async def _program(context: RunContext, command: Sequence[str], values: Mapping[str, str]) -> str:

@@ -10,9 +10,10 @@ import pytest
 
 from mft.errors import LeadershipLost
 from mft.events import catalogue
-from mft.model.transfer_parts import CommandsSpec, NameRule, RetrySpec
-from tests.integration.transfers.conftest import Bench
+from mft.model.transfer_parts import ArchiveSpec, CommandsSpec, NameRule, RetrySpec
+from tests.integration.transfers.conftest import Bench, bench_at, sftp_location
 from tests.integration.transfers.files import reasons, told, tree
+from tests.rig.sshd import Sshd
 
 
 def program(folder: Path, text: str) -> str:
@@ -107,3 +108,65 @@ async def test_a_step_before_fails_its_file(bench: Bench) -> None:
     assert (await bench.run()).failed == 1
     assert tree(bench.inbox) == {}
     assert "the step 'rename" in reasons(bench)[0]
+
+
+async def test_steps_for_a_file_that_is_given_up(bench: Bench, tmp_path: Path) -> None:
+    """Goal: the partner learns once of what will not come, by the name it was to have. Method: `before` refuses it.
+
+    The source still stands where the program is told, although it is moved away afterwards.
+    """
+    said = tmp_path / "said"
+    path = program(tmp_path, f'[ $1 = failed ] && cat "$SOURCE_PATH" >> {said}; exit 7')
+    with_commands(
+        bench,
+        before=(path, "before"),
+        after_failure=(path, "failed"),
+        remote_after_failure=(f"mkdir '{bench.inbox}/lost {{destination.name}}'", f"rm {bench.inbox}/announced"),
+    )
+    archive, rules = ArchiveSpec(failure_path="failed"), (NameRule(action="uppercase"),)
+    bench.spec = msgspec.structs.replace(bench.spec, names=rules, archive=archive)
+    bench.give("a.csv")
+    (bench.inbox / "announced").write_bytes(b"")
+    await bench.run()
+    assert [path.name for path in bench.inbox.iterdir()] == ["announced"]
+    for _ in range(3):
+        await bench.run()
+    assert [path.name for path in bench.inbox.iterdir()] == ["lost A.CSV"]
+    assert said.read_text() == "content"
+    assert told(bench, catalogue.FILE_QUARANTINED) == 1
+    assert told(bench, catalogue.COMMAND_FAILED) == 1  # The program, by its status.
+    assert [content for name, content in tree(bench.source).items() if name.startswith("failed/")] == [b"content"]
+    bench.check_settled()
+
+
+async def test_a_failing_step_for_a_file_that_is_given_up(bench: Bench, tmp_path: Path) -> None:
+    """Goal: it is told and changes nothing. Method: rename what is not there."""
+    step = f"rename {bench.inbox}/x {bench.inbox}/y"
+    with_commands(bench, before=(program(tmp_path, "exit 7"),), remote_after_failure=(step,))
+    bench.give("a")
+    for _ in range(3):
+        await bench.run()
+    assert [record.state for record in bench.journal.records.values()] == ["quarantined"]
+    [failed] = [fields for event, fields in bench.events if event == catalogue.COMMAND_FAILED]
+    assert failed["command"] == "remote_after_failure"
+    assert step in failed["reason"]
+
+
+async def test_the_partner_is_lost_when_a_file_is_given_up(tmp_path: Path) -> None:
+    """Goal: that is told and changes nothing. Method: kill the server right after the quarantine is journalled."""
+    server, inbox = Sshd(tmp_path / "sshd"), tmp_path / "inbox"
+    inbox.mkdir()
+    try:
+        await server.start()
+        async with bench_at(tmp_path, inbox, sftp_location(server)) as bench:
+            step = f"mkdir {inbox}/failed"
+            with_commands(bench, before=(program(tmp_path, "exit 7"),), remote_after_failure=(step,))
+            bench.journal.after = lambda _delivery, state: server.kill() if state == "quarantined" else None
+            bench.give("a")
+            for _ in range(2):
+                await bench.run()
+            assert [record.state for record in bench.journal.records.values()] == ["quarantined"]
+            assert told(bench, catalogue.COMMAND_FAILED) == 1
+            assert list(inbox.iterdir()) == []
+    finally:
+        server.kill()

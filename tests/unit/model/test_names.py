@@ -96,14 +96,24 @@ def test_an_archive_that_is_not_looked_into() -> None:
         ({"remote_after": ["rename a"]}, "commands.remote_after[0]", "rename needs two paths"),
         ({"remote_before": ["rm 'a"]}, "commands.remote_before[0]", "no closing quotation"),
         ({"remote_before": ["rm {source.nam}"]}, "commands.remote_before[0]", "did you mean source.name?"),
+        ({"remote_after_failure": ["rm {path}"]}, "commands.remote_after_failure[0]", "no placeholder {path}"),
+        ({"remote_after_failure": ["put a b"]}, "commands.remote_after_failure[0]", "expected one of mkdir PATH"),
     ],
-    ids=["no program", "placeholder", "verb", "paths", "quote", "near"],
+    ids=["no program", "placeholder", "verb", "paths", "quote", "near", "after failure", "after failure: verb"],
 )
 def test_commands(commands: dict[str, Any], field: str, message: str) -> None:
     """Goal: each command that cannot be made is named. Method: one wrong thing each."""
     problems = found(commands=commands)
     assert list(problems) == [field]
     assert message in problems[field]
+
+
+def test_placeholders_of_commands_are_no_variables() -> None:
+    """Goal: what a command may hold is not taken for a variable of a node. Method: each field with a placeholder."""
+    programs = ("before", "after_success", "after_failure")
+    steps = ("remote_before", "remote_after", "remote_after_failure")
+    right = {field: ["/bin/true", "{source.name}"] for field in programs}
+    assert found(commands=right | {field: ["mkdir '{destination.path}'"] for field in steps}) == {}
 
 
 def test_a_step_is_read_as_by_a_shell() -> None:
