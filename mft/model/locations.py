@@ -50,13 +50,19 @@ class SshLocationSpec(Spec, frozen=True, kw_only=True):
     """How long a connection that no transfer uses is kept for the next run; 0: closed with the last run that uses
     it."""
     parallel_files_max: Annotated[int, Meta(ge=0, le=1024)] = 0
-    """Files on their way to or from this partner at one time, of all transfers together; 0: no bound of its own."""
+    """Files on their way to or from this partner at one time, of all transfers together, also over other locations at
+    the same address and port that have a bound; 0: no bound of its own."""
     bandwidth_bytes_s: Annotated[int, Meta(ge=0)] = 0
-    """Bytes a second to and from this partner, of all transfers together, also what is read back or archived; 0: as
-    fast as it goes."""
+    """Bytes a second to and from this partner, of all transfers together as with `parallel_files_max`, also what is
+    read back or archived; 0: as fast as it goes."""
     sweeps_temp: bool = False
     """The partner removes or takes temp files (`.*.part`) by itself. A delivery whose temp file is gone is then
     *uncertain* instead of proven."""
+
+    @property
+    def server(self) -> str:
+        """Name the server, which may have several locations: they share its limits."""
+        return f"{self.address.lower()}:{self.port}"
 
 
 class SftpLocationSpec(SshLocationSpec, frozen=True, kw_only=True, tag="sftp", tag_field="type"):

@@ -40,12 +40,12 @@ class Turns:
     def __init__(self) -> None:
         self._inside = 0
         self._order = itertools.count()
-        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[int, int, int, asyncio.Future[None]]] = []
 
     @asynccontextmanager
     async def turn(self, most: int, priority: int = 0) -> AsyncIterator[None]:
-        """Wait for a turn and have it for as long as the block lasts; `most` 0: at once."""
-        if most and (self._inside >= most or self._waiting):
+        """Wait for a turn, until fewer than `most` are inside, and have it for as long as the block lasts."""
+        if self._inside >= most or self._waiting:
             await self._wait(priority, most)
         else:
             self._inside += 1
@@ -53,26 +53,30 @@ class Turns:
             yield
         finally:
             self._leave()
-            self._admit(most)
+            self._admit()
 
     async def _wait(self, priority: int, most: int) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (-priority, next(self._order), turn))
+        heapq.heappush(self._waiting, (-priority, next(self._order), most, turn))
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self._leave()  # It was ours already.
             turn.cancel()
-            self._admit(most)
+            self._admit()
             raise
 
     def _leave(self) -> None:
         self._inside -= 1
 
-    def _admit(self, most: int) -> None:
-        while self._waiting and (self._inside < most or not most or self._waiting[0][2].done()):
-            _, _, turn = heapq.heappop(self._waiting)
+    def _admit(self) -> None:
+        """Let in whose turn it is; each by the bound that it has come with."""
+        while self._waiting:
+            _, _, most, turn = self._waiting[0]
+            if not turn.done() and self._inside >= most:
+                return
+            heapq.heappop(self._waiting)
             if not turn.done():
                 self._inside += 1
                 turn.set_result(None)
@@ -90,7 +94,7 @@ class Throttles(NamedTuple):
 
 
 class Limits:
-    """The bounds of all transfers and locations of one worker."""
+    """The bounds of all transfers and partners of one worker. Locations of one server share its bounds."""
 
     def __init__(self) -> None:
         self._rates: dict[tuple[str, str], Rate] = {}
@@ -117,7 +121,7 @@ class Limits:
         for id in passed:
             spec = locations[id]
             if isinstance(spec, SshLocationSpec):
-                rates.append((self._rate("location", id), spec.bandwidth_bytes_s))
+                rates.append((self._rate("server", spec.server), spec.bandwidth_bytes_s))
         bounded = [(rate, most) for rate, most in rates if most]
 
         async def throttle(size_bytes: int) -> None:
@@ -129,12 +133,15 @@ class Limits:
     @asynccontextmanager
     async def turn(self, priority: int, locations: Mapping[str, LocationSpec]) -> AsyncIterator[None]:
         """Wait until all these locations take one more file; have it for as long as the block lasts."""
+        bounds: dict[str, int] = {}
+        for spec in locations.values():
+            if isinstance(spec, SshLocationSpec) and (most := spec.parallel_files_max):
+                # Once, also where a file goes from a server and back to it: it would else wait for itself.
+                bounds[spec.server] = min(most, bounds.get(spec.server, most))
         async with AsyncExitStack() as stack:
             # In one order for all, so that transfers in opposite directions do not wait for each other.
-            for id, spec in sorted(locations.items(), key=lambda pair: pair[0]):
-                if isinstance(spec, SshLocationSpec):
-                    turns = self._turns.setdefault(id, Turns())
-                    await stack.enter_async_context(turns.turn(spec.parallel_files_max, priority))
+            for server, most in sorted(bounds.items()):
+                await stack.enter_async_context(self._turns.setdefault(server, Turns()).turn(most, priority))
             yield
 
     def _rate(self, kind: str, id: str) -> Rate:

@@ -14,9 +14,9 @@ from mft.model.transfers import TransferSpec
 from mft.transfers.rates import Limits, Rate, Throttle, Throttles, Turns
 
 
-def _partner(parallel_files_max: int = 0, bandwidth_bytes_s: int = 0) -> SftpLocationSpec:
+def _partner(parallel_files_max: int = 0, bandwidth_bytes_s: int = 0, address: str = "h") -> SftpLocationSpec:
     return SftpLocationSpec(
-        address="h",
+        address=address,
         username="u",
         host_keys=("SHA256:x",),
         parallel_files_max=parallel_files_max,
@@ -88,7 +88,9 @@ async def test_each_way_of_content_passes_its_own_limits(limited: str, bounded: 
     A second transfer uses a location's limit up: a gigabyte of content there, where a byte a second may pass.
     """
     limits = Limits()
-    places: dict[str, LocationSpec] = {id: _partner(0, id == limited) for id in ("source", "destination", "archive")}
+    places: dict[str, LocationSpec] = {
+        id: _partner(0, id == limited, id) for id in ("source", "destination", "archive")
+    }
     bytes_s = int(limited == "transfer")
     spec = _transfer("source", "destination", "archive", bandwidth_bytes_s=bytes_s)
     if limited in places:
@@ -163,8 +165,8 @@ async def test_one_that_is_cancelled_gives_its_turn_on() -> None:
 async def test_opposite_transfers_do_not_wait_for_each_other_for_ever() -> None:
     """Goal: no deadlock between partners with one place each. Method: many files both ways."""
     limits = Limits()
-    there: dict[str, LocationSpec] = {"a": _partner(1), "b": _partner(1)}
-    back: dict[str, LocationSpec] = {"b": _partner(1), "a": _partner(1)}
+    there: dict[str, LocationSpec] = {"a": _partner(1, address="a"), "b": _partner(1, address="b")}
+    back: dict[str, LocationSpec] = {"b": _partner(1, address="b"), "a": _partner(1, address="a")}
     busy, most = 0, 0
 
     async def go(places: dict[str, LocationSpec]) -> None:
@@ -179,3 +181,37 @@ async def test_opposite_transfers_do_not_wait_for_each_other_for_ever() -> None:
         for number in range(40):
             tasks.create_task(go(there if number % 2 else back), name=str(number))
     assert most == 1
+
+
+async def test_locations_of_one_server_share_its_turns() -> None:
+    """Goal: the bound is the server's. Method: two accounts with different bounds, one without, and from it to itself.
+
+    Whoever comes with the lower bound waits until fewer are inside; who has none does not count.
+    """
+    limits, inside = Limits(), list[str]()
+    leave = {name: asyncio.Event() for name in ("a", "b", "low", "both", "free")}
+
+    async def go(name: str, *places: LocationSpec) -> None:
+        async with limits.turn(0, {str(number): place for number, place in enumerate(places)}):
+            inside.append(name)
+            await leave[name].wait()
+        inside.remove(name)
+
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        for name, places in {
+            "a": [_partner(2)],
+            "b": [_partner(2, address="H")],
+            "free": [_partner(0)],
+            "low": [_partner(1)],
+            "both": [_partner(2), _partner(3)],
+        }.items():
+            tasks.create_task(go(name, *places), name=name)
+            await asyncio.sleep(0)
+        assert inside == ["a", "b", "free"]
+        for left, then in (("a", ["b", "free"]), ("b", ["free", "low", "both"]), ("low", ["free", "both"])):
+            leave[left].set()
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert inside == then
+        leave["both"].set()
+        leave["free"].set()

@@ -237,9 +237,11 @@ def test_transfers_that_share_limits_share_a_worker() -> None:
         locations={
             "disk": LocalLocationSpec(),
             "free": partner,
-            "one": replace(partner, parallel_files_max=2),
-            "two": replace(partner, bandwidth_bytes_s=1000),
-            "three": replace(partner, parallel_files_max=1),
+            "one": replace(partner, address="one", parallel_files_max=2),
+            "two": replace(partner, address="two", bandwidth_bytes_s=1000),
+            "three": replace(partner, address="three", parallel_files_max=1),
+            "again": replace(partner, address="Three", username="other", bandwidth_bytes_s=1000),
+            "unbound": replace(partner, address="three", username="third"),
         },
         transfers={
             "a": transfer("disk", "one"),
@@ -249,9 +251,12 @@ def test_transfers_that_share_limits_share_a_worker() -> None:
             "e": transfer("disk", "free"),
             "f": transfer("free", "disk"),
             "g": transfer("disk", "free", ArchiveSpec(location="three", path="kept")),
+            "h": transfer("disk", "again"),
+            "i": transfer("disk", "unbound"),
         },
     )
     found = affinities(config)
     assert found["a"] == found["b"] == found["c"]
     assert found["d"] == found["g"], "what is archived there counts as well"
-    assert len(set(found.values())) == 4
+    assert found["d"] == found["h"], "another account of one server"
+    assert len(set(found.values())) == 5
