@@ -359,6 +359,7 @@ class Agent:
             problems=len(self._problems()),
             etcd_connected=bool(lease.lease_id),
             lease_s=max(0.0, lease.deadline_s - boottime()) if lease.lease_id else 0.0,
+            is_withheld=bool(self._restoring.withheld.value),
             groups=self._leading.groups,
             sessions=self._inbound.sessions,
             runs=self._outbound.runs,

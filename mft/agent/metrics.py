@@ -59,6 +59,8 @@ class State(NamedTuple):
     etcd_connected: bool
     lease_s: float
     """Seconds until what it leads must stop; 0 without a lease."""
+    is_withheld: bool
+    """Whether it must not lead, because etcd was restored."""
     groups: Mapping[str, bool]
     """Leader group → whether this instance leads it."""
     sessions: int

@@ -55,6 +55,7 @@ class Moment(Collector):
             ("mft_problems", "Components of the config that do not work here.", state.problems),
             ("mft_etcd_connected", "1 while a lease is held at etcd.", state.etcd_connected),
             ("mft_lease_deadline_seconds", "Seconds until what is led here must stop.", state.lease_s),
+            ("mft_leading_withheld", "1 while it must not lead, after a restore of etcd.", state.is_withheld),
             ("mft_sessions", "Open inbound sessions.", state.sessions),
             ("mft_passes_running", "Passes under way.", state.runs),
             ("mft_spool_events", "Events on their way to the controllers.", state.spool_events),

@@ -36,6 +36,7 @@ IDLE = State(
     problems=0,
     etcd_connected=True,
     lease_s=8.5,
+    is_withheld=False,
     groups={"default": True, "other": False},
     sessions=3,
     runs=1,
