@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from tests.faults.field import Field, empty_disk, fill_disk, living, send
 from tests.faults.link import Link
-from tests.faults.moment import State
+from tests.faults.moment import Moment, State
 from tests.faults.plan import AIMED, Fault
 from tests.rig.cluster import Program
 from tests.rig.etcd_cluster import EtcdCluster
@@ -23,6 +23,7 @@ _AIM_S_MAX = 8.0
 _RUN_ON_S = (0.004, 0.03)
 """Bounds of the time between two freezes, in which the deliveries go on; besides thrice what the freeze took: on a busy
 machine that can be a second, and aiming alone would cost the lease."""
+_LOOK_S = 0.01
 _OUTLIVE_S_MAX = 10.0
 _CUT_BYTES_MAX = 400_000
 
@@ -83,7 +84,7 @@ async def _aim(field: Field, done: Done, draw: random.Random, stack: contextlib.
     """Choose a node, claim it, and freeze it as it has a delivery in the wanted state; else as it comes."""
     until = time.monotonic() + _AIM_S_MAX
     for _ in range(_FREEZES_MAX):
-        moment = await field.look()
+        moment = await field.look() if done.fault.aim is None else await _in_flight(field, until)
         name = moment.leader if moment and moment.leader else draw.choice(field.names)
         if done.fault.aim is None and draw.random() < 0.4:
             name = draw.choice(field.names)
@@ -110,6 +111,15 @@ async def _aim(field: Field, done: Done, draw: random.Random, stack: contextlib.
     seen = await field.freeze(node, done.fault.aim)
     done.target, done.hit = name, seen.rarest() if seen and seen.leader == name else None
     return node
+
+
+async def _in_flight(field: Field, until: float) -> Moment | None:
+    """Look until something is in flight: batches come all at once, and between them a freeze meets nothing."""
+    while True:
+        moment = await field.look()
+        if (moment is not None and moment.states) or time.monotonic() > until:
+            return moment
+        await asyncio.sleep(_LOOK_S)
 
 
 def _check_running(done: Done, node: Program) -> None:
