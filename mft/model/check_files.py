@@ -21,6 +21,9 @@ def check_files(config: Config) -> Iterator[Problem]:
         if transfer.batch is not None and transfer.batch.marker:
             yield from _readable(transfer.batch.marker, "transfers", id, "batch", "marker")
         yield from _folders(config, id, transfer)
+        if transfer.delete_source and not transfer.resend_changed:
+            message = "only of sources that are kept is anything remembered: set delete_source = false, or leave it out"
+            yield Problem(path_of("transfers", id, "resend_changed"), message)
         if 0 < transfer.source_age_max_s <= transfer.source_age_min_s:
             message = "no file can be older than source_age_min_s and younger than this: make it longer, or 0 for none"
             yield Problem(path_of("transfers", id, "source_age_max_s"), message)

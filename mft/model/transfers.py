@@ -68,6 +68,10 @@ class TransferSpec(Spec, frozen=True, kw_only=True):
     delete_source: bool = True
     """Remove each source once it is delivered. Off: sources are kept, and a ledger remembers which ones, as they were
     (size, time, on local storage the inode), are delivered; a changed one is delivered again."""
+    resend_changed: bool = True
+    """Where sources are kept: deliver one again that has changed since it was delivered. Off: what was delivered under
+    a path is not delivered again, however it changes; a batch's marker counts again nonetheless. What has changed in
+    the meantime is delivered once this is on again."""
     delete_empty_folders_s: SecondsOrNone = 0.0
     """Remove a folder below the source folder once it has been empty for so many seconds; 0: never. With `recursive`
     only."""

@@ -16,7 +16,7 @@ from mft.transfers.context import RunContext
 from mft.transfers.failures import Failure
 from mft.transfers.missing import Missing
 from mft.transfers.remotes.base import Entry, join
-from mft.transfers.selection import is_wanted, walk
+from mft.transfers.selection import is_marker, is_wanted, walk
 from mft.transfers.taking import Stability, Taken, find_taken, identity, new_delivery, take
 
 GONE_SOURCES_MAX = 1000
@@ -270,7 +270,7 @@ class Work:
             self.report(folder.name, str(error))
 
     async def _kept(self) -> AsyncGenerator[Entry, None]:
-        """Yield the sources that stay and that the ledger does not know as they are now.
+        """Yield the sources that stay and that are not delivered, as the ledger knows.
 
         One with an open record waits for the next pass, when the ledger knows what became of it. One in quarantine
         waits until it is another. Raises `Exhausted` at the end if there were more than the ledger has room for.
@@ -283,7 +283,7 @@ class Work:
         async for entry in self._wanted(missing):
             known = ledger.get(entry.name)
             delivery, quarantined = aside.get(entry.name, ("", None))
-            if known == identity(entry) or entry.name in is_open:
+            if self._is_delivered(entry, known) or entry.name in is_open:
                 continue
             if quarantined is not None:
                 if quarantined.kept == identity(entry):
@@ -300,6 +300,16 @@ class Work:
                 f"the ledger is full: {LEDGER_ENTRIES_MAX} kept sources are delivered; archive some and remove folders"
                 " that are empty then, or delete sources"
             )
+
+    def _is_delivered(self, entry: Entry, known: Kept | None) -> bool:
+        """Say whether what the ledger knows of a source counts for it as it is now.
+
+        Where the path alone counts the ledger still has all the rest, which `intent` and `done` compare. A marker that
+        was written anew says that another batch is complete, whatever its path.
+        """
+        if known is None or known == identity(entry):
+            return known is not None
+        return not self._spec.resend_changed and not is_marker(entry.name, self._spec)
 
     async def _forget_gone(self, missing: Missing, aside: Mapping[str, str], room: int) -> None:
         """Have the ledger forget what is gone, and the quarantine (`aside`: name → delivery); warn of little room."""

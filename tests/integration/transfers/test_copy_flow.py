@@ -11,10 +11,11 @@ import msgspec
 import pytest
 
 from mft.aio import boottime
-from mft.errors import Denied, Exhausted, MftError, NotFound, Unavailable
+from mft.errors import Denied, Exhausted, LeadershipLost, MftError, NotFound, Unavailable
 from mft.events import catalogue
 from mft.model.delivery import LEDGER_ENTRIES_MANY, LEDGER_ENTRIES_MAX, Kept
 from mft.model.locations import LocalLocationSpec
+from mft.model.transfer_parts import BatchSpec
 from mft.transfers import missing
 from mft.transfers.remotes.base import Entry
 from mft.transfers.remotes.local import LocalRemote
@@ -118,6 +119,80 @@ async def test_out_of_sight_is_not_gone(copying: Bench, monkeypatch: pytest.Monk
             patch.setattr(LocalRemote, "scan", refusing(LocalRemote.scan, "out/sub", error))
             assert (await copying.run()).gone == ()
     assert (await copying.run()).delivered == 0
+
+
+def by_path(bench: Bench, *, alone: bool = True) -> None:
+    """Have sources known by their path alone, or by size and time again."""
+    bench.spec = msgspec.structs.replace(bench.spec, resend_changed=not alone)
+
+
+@each_way
+async def test_known_by_path_alone(copying: Bench) -> None:
+    """Goal: what was delivered is not sent again although it changed; new paths are. Method: the option on, off, on."""
+    by_path(copying)
+    copying.give("a.csv", b"one")
+    copying.give("b.csv", b"two")
+    assert (await copying.run()).delivered == 2
+    copying.give("a.csv", b"longer")
+    copying.give("c.csv", b"new")
+    assert (await copying.run(term=8, sweep=True)).delivered == 1
+    assert copying.arrived() == {"a.csv": b"one", "b.csv": b"two", "c.csv": b"new"}
+    by_path(copying, alone=False)
+    assert (await copying.run()).delivered == 1
+    assert copying.arrived() == {"a.csv": b"longer", "b.csv": b"two", "c.csv": b"new"}
+    copying.give("a.csv", b"longer than that")
+    by_path(copying)
+    assert (await copying.run()).delivered == 0
+    assert copying.journal.records == {}
+    assert copying.temps() == []
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_path_that_is_gone_is_new_again(copying: Bench) -> None:
+    """Goal: the ledger forgets as ever, but not what only changed. Method: one changes, one goes and comes back."""
+    by_path(copying)
+    for name in ("a.csv", "b.csv"):
+        copying.give(name)
+    await copying.run()
+    copying.give("a.csv", b"longer")
+    (copying.out / "b.csv").unlink()
+    tally = await copying.run()
+    assert (tally.delivered, tally.gone) == (0, ("b.csv",))
+    del copying.journal.ledger["b.csv"]
+    copying.give("b.csv", b"again")
+    assert (await copying.run()).delivered == 1
+    assert copying.arrived() == {"a.csv": b"content", "b.csv": b"again"}
+
+
+@from_server
+async def test_by_path_a_change_under_way_is_none(copying: Bench) -> None:
+    """Goal: a path arrives once, whoever finishes it. Method: a leader dies after `intent`, then the source changes."""
+    by_path(copying)
+    copying.give("a.csv", b"one")
+    copying.journal.after = lambda _delivery, state: LeadershipLost("killed") if state == "intent" else None
+    with pytest.raises(LeadershipLost):
+        await copying.run()
+    copying.journal.after = lambda _delivery, _state: None
+    copying.give("a.csv", b"longer")
+    assert (await copying.run(8, sweep=True)).delivered == 1
+    assert (await copying.run(8)).delivered == 0
+    assert copying.arrived() == {"a.csv": b"one"}
+    assert copying.journal.records == {}
+
+
+async def test_by_path_a_new_marker_makes_a_new_batch(copying: Bench) -> None:
+    """Goal: a marker of a fixed name does its work each time. Method: two batches, and a changed file of the first."""
+    by_path(copying)
+    copying.spec = msgspec.structs.replace(copying.spec, batch=BatchSpec(marker="ready"))
+    copying.give("a.csv", b"one")
+    copying.give("ready", b"1")
+    assert (await copying.run()).delivered == 2
+    copying.give("a.csv", b"longer")
+    copying.give("b.csv", b"two")
+    assert (await copying.run()).delivered == 0
+    copying.give("ready", b"2nd")
+    assert (await copying.run()).delivered == 2
+    assert copying.arrived() == {"a.csv": b"one", "b.csv": b"two", "ready": b"2nd"}
 
 
 async def test_a_server_may_keep_the_taken_to_itself(copying: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,7 @@ def test_a_good_document_has_no_findings() -> None:
         ("transfers/out/destination_path", "../up", "transfers.out.destination_path"),
         ("transfers/out/leader_group", "a/b", "transfers.out.leader_group"),
         ("transfers/out/run_on", "node", "transfers.out.run_on"),
+        ("transfers/out/resend_changed", False, "transfers.out.resend_changed"),
         ("accounts/alice/home_folder_path", "home", "accounts.alice.home_folder_path"),
         ("accounts/alice/home_folder_path", "/srv/{node.var.nothing}", "accounts.alice.home_folder_path"),
         ("accounts/alice/password", "short", "accounts.alice.password"),
