@@ -10,6 +10,7 @@ supervisor.py     keeps worker processes alive
 inbound_pool.py   the inbound workers, their listeners and their share of the sessions
 outbound_pool.py  the outbound workers and the runs they make
 leading.py        candidacy: one dispatcher for each leader group that this instance may lead
+etcd_room.py      how full etcd is; a full one grants no lease
 restoring.py      whether this instance may lead at all: not in an etcd that went back; posts its records then
 yielding.py       when a leader gives way; troubles.py: since when which locations fail it
 probes.py         who of a group's candidates reaches which partner, asked and answered through etcd

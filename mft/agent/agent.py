@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from mft.agent.etcd_room import EtcdRoom
 from mft.agent.follower import Follower
 from mft.agent.health import Health
 from mft.agent.inbound_pool import InboundPool
@@ -115,6 +116,7 @@ class Agent:
             self._dispatcher,
             passed=self._yielding.passed,
         )
+        self._etcd_room = EtcdRoom(self._etcd, self._config, self._speaks, self._bus.emit)
         self._link = Link(
             Self(options.name, options.role, self._boot, self._program, Path(options.data)),
             self._etcd,
@@ -179,6 +181,7 @@ class Agent:
                 "restoring": self._restoring.run(),
                 "leading": self._leading.run(),
                 "probes": self._probes.run(),
+                "etcd-room": self._etcd_room.run(),
                 "yielding": self._yielding.run(),
                 "link": self._link.run(pinned.trust()),
             }.items():
@@ -320,6 +323,10 @@ class Agent:
             problems=self._problems(),
         )
 
+    def _speaks(self) -> bool:
+        """Whether this instance tells what all see: one that leads, or a controller's, for perhaps nobody leads."""
+        return self._options.role == "controller" or bool(self._leading.leaders())
+
     def _problems(self) -> dict[str, str]:
         services = {**self._reconciler.problems.value, **self._worker_problems.value}
         return {f"services.{id}": problem for id, problem in sorted(services.items())}
@@ -359,6 +366,7 @@ class Agent:
             problems=len(self._problems()),
             etcd_connected=bool(lease.lease_id),
             lease_s=max(0.0, lease.deadline_s - boottime()) if lease.lease_id else 0.0,
+            etcd_share=self._etcd_room.room.share,
             is_withheld=bool(self._restoring.withheld.value),
             groups=self._leading.groups,
             sessions=self._inbound.sessions,

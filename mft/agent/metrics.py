@@ -57,6 +57,8 @@ class State(NamedTuple):
     ready: bool
     problems: int
     etcd_connected: bool
+    etcd_share: float
+    """Share of etcd's quota that is taken; 0: not known."""
     lease_s: float
     """Seconds until what it leads must stop; 0 without a lease."""
     is_withheld: bool

@@ -54,6 +54,7 @@ class Moment(Collector):
             ("mft_ready", "1 while /readyz says ready.", state.ready),
             ("mft_problems", "Components of the config that do not work here.", state.problems),
             ("mft_etcd_connected", "1 while a lease is held at etcd.", state.etcd_connected),
+            ("mft_etcd_quota_ratio", "Share of etcd's quota that is taken; 0: not known.", state.etcd_share),
             ("mft_lease_deadline_seconds", "Seconds until what is led here must stop.", state.lease_s),
             ("mft_leading_withheld", "1 while it must not lead, after a restore of etcd.", state.is_withheld),
             ("mft_sessions", "Open inbound sessions.", state.sessions),

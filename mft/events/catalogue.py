@@ -83,6 +83,9 @@ LEDGER_FILLS = 70030
 BATCH_WAITS = 70040
 LEADING_WITHHELD = 70050
 LEADING_PERMITTED = 70051
+ETCD_FILLS = 70060
+ETCD_FULL = 70061
+ETCD_HAS_ROOM = 70062
 
 
 Group = Literal["operation", "config", "cluster", "login", "session", "file", "transfer", "location"]
@@ -306,6 +309,21 @@ CATALOGUE: Mapping[int, Entry] = {
     LEADING_WITHHELD: Entry(
         "leading-withheld", "critical", "cluster", "This instance makes no outbound transfers: {reason}"
     ),
+    ETCD_FILLS: Entry(
+        "etcd-fills",
+        "warning",
+        "cluster",
+        "etcd takes {percent} % of its quota ({size_bytes} of {quota_bytes} bytes, {used_bytes} in use): compact and "
+        "defragment it, or raise the quota; a full one grants no lease, so nobody can take over.",
+    ),
+    ETCD_FULL: Entry(
+        "etcd-full",
+        "critical",
+        "cluster",
+        "etcd is full ({size_bytes} of {quota_bytes} bytes, {used_bytes} in use) and refuses writes: compact and "
+        "defragment it, or raise the quota, then `etcdctl alarm disarm`.",
+    ),
+    ETCD_HAS_ROOM: Entry("etcd-has-room", "info", "cluster", "etcd takes {percent} % of its quota."),
     LEADING_PERMITTED: Entry(
         "leading-permitted", "info", "cluster", "This instance may make outbound transfers again."
     ),

@@ -35,6 +35,7 @@ IDLE = State(
     ready=True,
     problems=0,
     etcd_connected=True,
+    etcd_share=0.25,
     lease_s=8.5,
     is_withheld=False,
     groups={"default": True, "other": False},

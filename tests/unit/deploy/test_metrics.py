@@ -21,7 +21,7 @@ NAME = re.compile(r"\bmft_[a-z_]+")
 
 def served() -> set[str]:
     """Return the names of all samples that the page may have."""
-    state = State(1, True, 0, True, 1.0, False, {}, 0, 0, {}, 0)
+    state = State(1, True, 0, True, 0.5, 1.0, False, {}, 0, 0, {}, 0)
     moment = Moment(program="1", role="node", config=Config(), counts=Metrics().counts, state=state, lag_s=0.0)
     endings = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
     return {family.name + ending for family in moment.collect() for ending in endings.get(family.type, ("",))}
