@@ -25,7 +25,7 @@ PIECE_BYTES = 500_000
 
 
 async def test_an_etcd_that_fills_is_told_before_it_is_full(tmp_path: Path) -> None:
-    """Goal: operators learn of it in time, once, from one that speaks, and that it is over. Method: fill it; make room."""
+    """Goal: operators learn of it in time, once, from who speaks, and of its end. Method: fill it; make room."""
     member = Member(tmp_path / "etcd")
     member.option("--quota-backend-bytes", str(QUOTA_BYTES))
     events: list[tuple[int, dict[str, Any]]] = []
