@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import structlog
-from msgspec import DecodeError, Struct, json
+from msgspec import DecodeError, Struct, json, structs
 
 from mft.cluster import files
 from mft.cluster.keys import Keys
 from mft.cluster.restore import Gate, decode_gate
 from mft.errors import Invalid, MftError, Unavailable
 from mft.etcd.kv import Kv
-from mft.etcd.ops import Get, Put, mod_revision, value
+from mft.etcd.ops import Delete, Get, Put, mod_revision, value
+from mft.etcd.records import KeyValue
 
 BEAT_S = 10.0
 """How often a process marks the store."""
@@ -37,6 +38,8 @@ class Known(Struct, frozen=True, kw_only=True):
     """Incarnations that it has seen, the oldest first; the last one is the present."""
     count: int
     """The greatest number that it has put under its mark in that one."""
+    mark: str = ""
+    """Which key that is: under another name it has put none."""
 
 
 class Mark(Struct, frozen=True, kw_only=True):
@@ -69,6 +72,8 @@ class Life:
         self._known: Known | None = None
         self._is_read = False
         self._is_writing = False
+        # Of two at one time the one that was answered late would take its own old number for the store's.
+        self._one_beat = asyncio.Lock()
         self._log = structlog.get_logger()
 
     @property
@@ -84,6 +89,10 @@ class Life:
             Invalid: the file is damaged.
             MftError: a newer program says something in etcd that this one cannot read.
         """
+        async with self._one_beat:
+            return await self._beat()
+
+    async def _beat(self) -> Seen:
         if not self._is_read:
             self._known = await asyncio.to_thread(self._read)
             self._is_read = True
@@ -97,7 +106,9 @@ class Life:
             life, stands = incarnation.value.decode("utf-8", "replace"), _decode_mark(mark.value) if mark else None
             went_back = judge(self._known, life, stands)
             if went_back:
-                return Seen(life, _gate(gate.value, life) if gate else None, went_back)
+                if await self._is_present(incarnation, mark):
+                    return Seen(life, _gate(gate.value, life) if gate else None, went_back)
+                continue
             count = stands.count + 1 if stands and stands.incarnation == life else 1
             result = await self._kv.txn(
                 when=[
@@ -112,9 +123,23 @@ class Life:
                 return Seen(life, _gate(gate.value, life) if gate else None)
         raise Unavailable("others mark etcd under the name of this instance: two run under one name")
 
+    async def _is_present(self, incarnation: KeyValue, mark: KeyValue | None) -> bool:
+        """Say whether the store is as it was read. A server that was frozen may answer a read from its past."""
+        result = await self._kv.txn(
+            when=[
+                value(self._keys.incarnation) == incarnation.value,
+                mod_revision(self._mark) == (mark.mod_revision if mark else 0),
+            ],
+            # A write, so that it goes through consensus, although nothing stands there.
+            then=[Delete(f"{self._mark}/none")],
+            idempotent=True,
+        )
+        return result.succeeded
+
     async def _keep(self, life: str, count: int) -> None:
         lives = self._known.lives if self._known else ()
-        self._known = Known(lives=lives if lives[-1:] == (life,) else (*lives, life), count=count)
+        lives = lives if lives[-1:] == (life,) else (*lives, life)
+        self._known = Known(lives=lives, count=count, mark=self._mark)
         if self._is_writing:
             return  # For a disk that hangs; the next beat tries again.
         try:
@@ -134,9 +159,14 @@ class Life:
     def _read(self) -> Known | None:
         data = files.read(self._file)
         try:
-            return None if data is None else json.decode(data, type=Known)
+            known = None if data is None else json.decode(data, type=Known)
         except DecodeError as error:
-            raise Invalid(f"{self._file} is damaged; without it a restore of etcd is not noticed: {error}") from error
+            raise Invalid(
+                f"{self._file} is damaged; without it a restore of etcd is not noticed. Remove it if there was none:"
+                f" {error}"
+            ) from error
+        # An instance that was given another name has its folder from before, but counts anew.
+        return structs.replace(known, count=0) if known and known.mark not in ("", self._mark) else known
 
 
 def judge(known: Known | None, life: str, mark: Mark | None) -> str:
@@ -145,6 +175,8 @@ def judge(known: Known | None, life: str, mark: Mark | None) -> str:
         return ""
     if life != known.lives[-1]:
         return f"it is in incarnation {life} again, which had ended" if life in known.lives else ""
+    if not known.count:
+        return ""
     if mark is None or mark.incarnation != life:
         return "it does not know this instance's mark"
     return f"it knows {mark.count} marks of {known.count}" if mark.count < known.count else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,74 @@ async def test_nothing_is_noticed_where_nothing_was(etcd: Etcd, prefix: str, tmp
         assert (await made[0].beat()).went_back == ""
         await client.kv.txn(when=[], then=[Put(keys.mark("node", "a"), b'{"incarnation":"one","count":99}')])
         assert (await made[0].beat()).went_back == ""
+
+
+async def test_another_name_is_no_restore(etcd: Etcd, prefix: str, tmp_path: Path) -> None:
+    """Goal: an instance that is given another name stops nobody. Method: its folder under the new name, and back."""
+    keys = Keys(prefix)
+    async with EtcdClient([etcd.endpoint], times=PATIENT) as client:
+        await client.kv.put(keys.incarnation, b"one")
+        for name in ("a", "b", "a", "b"):
+            renamed = Life(client.kv, keys, keys.mark("node", name), tmp_path / "life.json")
+            for _ in range(3):
+                assert (await renamed.beat()).went_back == ""
+        await client.kv.put(keys.incarnation, b"two")
+        assert (await Life(client.kv, keys, keys.mark("node", "a"), tmp_path / "life.json").beat()).went_back == ""
+        await client.kv.put(keys.incarnation, b"one")
+        renamed = Life(client.kv, keys, keys.mark("node", "b"), tmp_path / "life.json")
+        assert "had ended" in (await renamed.beat()).went_back
+
+
+async def test_an_answer_from_the_past_is_no_restore(
+    etcd: Etcd, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: a server that was frozen stops nobody. Method: a read is answered as one before was."""
+    keys = Keys(prefix)
+    async with EtcdClient([etcd.endpoint], times=PATIENT) as client:
+        await client.kv.put(keys.incarnation, b"one")
+        one = Life(client.kv, keys, keys.mark("node", "a"), tmp_path / "a.json")
+        await one.beat()
+        txn = client.kv.txn
+        old: list[object] = []
+
+        async def from_the_past(**given: object) -> object:
+            if given["when"] or len(old) == 2:
+                return await txn(**given)  # type: ignore[arg-type]
+            old.append(await txn(**given))  # type: ignore[arg-type]
+            return old[0]
+
+        monkeypatch.setattr(client.kv, "txn", from_the_past)
+        for _ in range(3):
+            assert (await one.beat()).went_back == ""
+
+
+async def test_two_callers_at_one_time(
+    etcd: Etcd, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: what one learns late does not stand over what is newer. Method: a new incarnation amid the first one's."""
+    keys = Keys(prefix)
+    async with EtcdClient([etcd.endpoint], times=PATIENT) as client:
+        await client.kv.put(keys.incarnation, b"one")
+        one = Life(client.kv, keys, keys.mark("node", "a"), tmp_path / "a.json")
+        await one.beat()
+        txn, marked, told = client.kv.txn, asyncio.Event(), asyncio.Event()
+
+        async def late(**given: object) -> object:
+            result = await txn(**given)  # type: ignore[arg-type]
+            if given["when"] and not marked.is_set():
+                marked.set()
+                await told.wait()
+            return result
+
+        monkeypatch.setattr(client.kv, "txn", late)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(one.beat(), name="first")
+            await marked.wait()
+            await client.kv.put(keys.incarnation, b"two")
+            second = tasks.create_task(one.beat(), name="second")
+            await asyncio.wait([second], timeout=0.5)
+            told.set()
+        assert second.result() == await one.beat() == ("two", None, "")
 
 
 async def test_a_damaged_file_is_said(etcd: Etcd, prefix: str, tmp_path: Path) -> None:
