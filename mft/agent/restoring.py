@@ -8,7 +8,9 @@ the second it posts what its own record files say. Inbound connections never wai
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence, Set
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -16,15 +18,15 @@ import structlog
 from mft.aio import Latest, backoff
 from mft.cluster.keys import Keys
 from mft.cluster.life import BEAT_S, Life, Seen
-from mft.cluster.restore import Gate, Noticed, Posted, encode
-from mft.errors import MftError, Unavailable
+from mft.cluster.restore import Gate, Noticed, Posted, decode_posted, encode
+from mft.errors import Exhausted, MftError, Unavailable
 from mft.etcd.client import EtcdClient
 from mft.etcd.ops import Condition, Operation, Put, create_revision, value
 from mft.etcd.watch_stream import WatchTimes
 from mft.events import catalogue
 from mft.transfers.journal import decode_entry
-from mft.transfers.recall import Recalled, portions, recall
-from mft.transfers.record_file import RecordFile, read_records
+from mft.transfers.recall import Place, Recalled, portions, recall
+from mft.transfers.record_file import Committed, RecordFile, read_records
 
 _WATCH_TIMES = WatchTimes(backoff_most_s=2.0)
 """Outbound transfers wait for it after an outage."""
@@ -86,7 +88,7 @@ class Restoring:
         async with self._one_look:
             try:
                 seen = await self._life.beat()
-            except Unavailable:
+            except (Unavailable, Exhausted):
                 raise  # It is as it was. Who wants to lead asks again before.
             except MftError as error:
                 self._withhold(str(error))
@@ -139,17 +141,28 @@ class Restoring:
 
     async def _post(self, gate: Gate) -> None:
         """Write what this node knows, then that it is all. Ends without it if another restore came between."""
-        if (await self._etcd.kv.get(self._keys.restore_posted(self._name))).kv is not None:
+        before = (await self._etcd.kv.get(self._keys.restore_posted(self._name))).value
+        # One that posted as new may have been started without its disk.
+        if before is not None and not decode_posted(before).is_new:
             return  # By this instance, before it was restarted.
-        await self._records.written()
-        known = await asyncio.to_thread(lambda: recall(read_records(self._records.folder)))
+        standing = await self._standing()
+        waiting = self._records.waiting()
+        known, is_empty = await asyncio.to_thread(_recall, self._records.folder, waiting, standing)
         await self._leave_out_known(known)
         number = 0
         for number, portion in enumerate(portions(known), 1):
             await self._put(gate, Put(self._keys.posted_record(self._name, number), portion))
-        posted = Posted(deliveries=len(known.open), sources=len(known.ledger), is_new=self._life.is_new)
+        # Who has records is not new, whatever else it has lost.
+        is_new = is_empty and self._life.is_new
+        posted = Posted(deliveries=len(known.open), sources=len(known.ledger), is_new=is_new)
         await self._put(gate, Put(self._keys.restore_posted(self._name), encode(posted)))
         self._log.info("this instance's records are posted", deliveries=posted.deliveries, sources=posted.sources)
+
+    async def _standing(self) -> Set[Place]:
+        """Say which deliveries are open by what etcd holds."""
+        listing = await self._etcd.kv.get_prefix(self._keys.journals, keys_only=True)
+        parts = (kv.key.removeprefix(self._keys.journals).partition("/") for kv in listing.kvs)
+        return {(transfer, delivery) for transfer, _, delivery in parts}
 
     async def _leave_out_known(self, known: Recalled) -> None:
         """Take away what etcd's own ledgers say already, which is as a rule almost all."""
@@ -167,3 +180,10 @@ class Restoring:
 
     def _is(self, incarnation: str) -> Condition:
         return value(self._keys.incarnation) == incarnation.encode()
+
+
+def _recall(folder: Path, waiting: Sequence[Committed], standing: Set[Place]) -> tuple[Recalled, bool]:
+    """Put together what files say, and what waits for a disk that is full; say whether that is nothing. Blocks."""
+    entries: Iterator[Committed] = chain(read_records(folder), waiting)
+    first = next(entries, None)
+    return recall(chain([first] if first else [], entries), standing), first is None

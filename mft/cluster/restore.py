@@ -87,6 +87,11 @@ def decode_gate(data: bytes) -> Gate:
     return _decode(Gate, data, "meta/restore")
 
 
+def decode_posted(data: bytes) -> Posted:
+    """Decode `restore/posted/<node>`. Raises `MftError` if a newer program wrote it."""
+    return _decode(Posted, data, "restore/posted")
+
+
 def decode_noticed(data: bytes) -> Noticed:
     """Decode `restore/noticed`; what cannot be read says as much as what can."""
     try:

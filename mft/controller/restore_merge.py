@@ -3,8 +3,9 @@
 Newer is what was written in a later incarnation, and within one what has the greater revision. What etcd holds was
 written in the incarnation that stood there before, or earlier, or by an attempt to do just this.
 
-- A delivery that a node knows to be open is open, also if another node has finished it since: then its source is gone.
-- A kept source that a node knows to be delivered is delivered. An open delivery of it that is older than that is over.
+- A delivery that a node knows to be open is open, unless another one knows that it was forgotten since.
+- A kept source that a node knows to be delivered is delivered. An open delivery of it that is older than that is over,
+  also if it is the very one: `done` and the ledger's entry are written together.
 - Where records are missing for good, an `intent` may lack a name under which the missing node went on with it: such a
   delivery is uncertain.
 """
@@ -39,7 +40,8 @@ class Change(NamedTuple):
 class _Known(NamedTuple):
     """What is known of one delivery."""
 
-    record: Record
+    record: Record | None
+    """None: it was forgotten."""
     age: Age
 
 
@@ -75,7 +77,7 @@ class Knowledge:
     def _learn_open(self, committed: Committed) -> None:
         place, age = (committed.transfer, committed.delivery), self._age(committed)
         before = self._open.get(place)
-        if committed.record is not None and (before is None or before.age < age):
+        if before is None or before.age < age:
             self._open[place] = _Known(committed.record, age)
 
     def _learn_source(self, committed: Committed) -> None:
@@ -158,11 +160,12 @@ class Knowledge:
         self, place: Place, known: _Known, sources: Mapping[Place, _Source], left_out: Sequence[str]
     ) -> Record | None:
         """Say what the record is to be; None: it is over."""
-        transfer, delivery = place
         record, age = known
+        if record is None:
+            return None
         if record.kept is not None:
-            source = sources.get((transfer, record.name))
-            if source is not None and source.entry.delivery != delivery and source.age > age:
+            source = sources.get((place[0], record.name))
+            if source is not None and source.age > age:
                 return None
         if left_out and record.state == "intent":
             reason = f"after a restore of etcd the records of {', '.join(left_out)} are missing"

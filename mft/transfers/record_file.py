@@ -21,7 +21,7 @@ import struct
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -79,8 +79,6 @@ class RecordFile:
         self._encode = msgpack.Encoder().encode
         self._queue: deque[Committed] = deque()
         self._filled = asyncio.Event()
-        self._emptied = asyncio.Event()
-        self._emptied.set()
         self._lost = 0
         self._trouble = ""
         self._file: BinaryIO | None = None
@@ -95,12 +93,11 @@ class RecordFile:
                 self._tell("entries wait for the disk in vain")
             return
         self._queue.append(committed)
-        self._emptied.clear()
         self._filled.set()
 
-    async def written(self) -> None:
-        """Return when no entry waits for the disk."""
-        await self._emptied.wait()
+    def waiting(self) -> Sequence[Committed]:
+        """Give the entries that are in no file yet, the oldest first; perhaps some that have just come into one."""
+        return tuple(self._queue.copy())
 
     @property
     def folder(self) -> Path:
@@ -135,7 +132,6 @@ class RecordFile:
                     is_dirty = True
                 else:
                     await asyncio.sleep(_RETRY_S)
-            self._emptied.set()
 
     async def _tried(self, threads: Threads, call: Callable[[], None]) -> bool:
         """Do this beside the loop; say whether it worked, and tell it where that has changed."""

@@ -38,6 +38,11 @@ def opened(revision: int, state: State, *, delivery: str = "d", life: str = "one
     )
 
 
+def forgot(revision: int, *, delivery: str = "d", life: str = "one") -> Portion:
+    """Post that a node has forgotten this delivery, which others may know as open."""
+    return Portion(open=(Committed(at=0, term=Term(life, 1), revision=revision, transfer="t", delivery=delivery),))
+
+
 def delivered(revision: int, kept: Kept, *, delivery: str = "d", life: str = "one") -> Portion:
     """Post that a node knows the kept source `x` to be delivered."""
     return Portion(
@@ -155,6 +160,34 @@ def test_an_open_delivery_is_over_if_its_source_was_delivered_since() -> None:
     assert newer.source == K1
     own = After([opened(9, "done", kept=K1), delivered(9, K1)])
     assert own.records == {"d": ("done", "r9")}
+
+
+def test_what_another_node_has_finished_is_over() -> None:
+    """Goal: who knows the beginning of a delivery alone opens it no more: held ones would block newer files of a name.
+
+    Method: it was forgotten elsewhere, before and after; what stands in etcd alike; without a node that is lost.
+    """
+    for state in ("taken", "intent", "done", "uncertain", "quarantined"):
+        for posts in ([opened(5, state), forgot(7)], [forgot(7), opened(5, state)]):
+            assert After(posts).records == {}
+            assert After(posts, [stands(6, state)]).records == {}
+            assert After(posts, [stands(8, state)]).records == {"d": (state, "r8")}, "sent again"
+            assert After(posts, [stands(6, state)], ("c",)).records == {}
+        assert After([forgot(5), opened(7, state)]).records == {"d": (state, "r7")}, "sent again"
+    assert After([opened(9, "intent"), forgot(3, life="two")], stood=gate("one", "two")).records == {}
+
+
+@pytest.mark.parametrize("state", ["taken", "intent", "uncertain", "quarantined"])
+def test_a_kept_source_is_over_with_its_own_delivery(state: State) -> None:
+    """Goal: what a node has begun and another one has finished is not sent again, nor held.
+
+    Method: the ledger's entry of the same delivery, posted and in etcd. `taken` would be sent anew, and `intent` where
+    nothing proves that it was published.
+    """
+    assert After([opened(5, state, kept=K1), delivered(9, K1)]).records == {}
+    assert After([opened(5, state, kept=K1)], [entry(9, K1)]).records == {}
+    assert After([delivered(9, K1)], [stands(5, state, kept=K1)]).records == {}
+    assert After([opened(12, state, kept=K2), delivered(9, K1)]).records == {"d": (state, "r12")}, "begun anew since"
 
 
 @pytest.mark.parametrize("steps", [(1,), (1, 1), (2, 1), (1, 1, 1, 1)])

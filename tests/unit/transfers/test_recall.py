@@ -46,6 +46,41 @@ def test_what_is_open_and_what_is_delivered() -> None:
     assert known.ledger == {("out", "x"): entries[7]}
 
 
+def test_what_others_may_take_for_open() -> None:
+    """Goal: it is told what was finished here of which another node, or the backup, knows only the beginning.
+
+    Method: deliveries that were alone here, taken over, given back, and sent again; one that stands in etcd's journal.
+    """
+
+    def names(*all: str) -> Record:
+        return Record(state="intent", name="x", names=all)
+
+    late = Term("one", 9)
+    entries = [
+        wrote(1, "alone", record=names("1")),
+        wrote(2, "alone"),
+        wrote(3, "taken-over", record=names("1", "2")),
+        wrote(4, "taken-over"),
+        wrote(5, "only-forgotten"),
+        wrote(6, "there-and-back", record=names("1")),
+        wrote(7, "there-and-back", "done", term=late),
+        wrote(8, "there-and-back", term=late),
+        wrote(9, "resent", "taken"),
+        wrote(10, "resent"),
+        wrote(11, "standing", record=names("1")),
+        wrote(12, "standing"),
+        wrote(13, "open-again"),
+        wrote(14, "open-again", record=names("1")),
+    ]
+    known = recall(entries, {("out", "standing"), ("out", "nobody-s")})
+    expected = ["taken-over", "only-forgotten", "there-and-back", "resent", "standing"]
+    assert [delivery for _, delivery in known.over] == expected
+    assert list(known.open) == [("out", "open-again")]
+    again = [*entries, wrote(15, "open-again")]
+    assert ("out", "open-again") in recall(again).over
+    assert recall([entries[3], entries[2]]).open == {}, "the clock was put back"
+
+
 def test_a_clock_that_was_put_back() -> None:
     """Goal: the greater revision counts, but of one incarnation only. Method: entries against the order of files."""
     late, early = wrote(9, "a", "done"), wrote(3, "a", "intent")
@@ -59,10 +94,11 @@ def test_portions_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """Goal: nothing is lost on the way through etcd. Method: many small portions; and what is none."""
     entries = [wrote(n, f"d{n}", "done", path=f"p{n}", kept=K1) for n in range(1, 100)]
     monkeypatch.setattr(recall_module, "PORTION_BYTES", 500)
-    known = recall(entries)
+    forgotten = wrote(100, "over")
+    known = recall([*entries, forgotten])
     read = [decode_portion(data) for data in portions(known)]
     assert len(read) > 10
-    assert [one for portion in read for one in portion.open] == entries
+    assert [one for portion in read for one in portion.open] == [*entries, forgotten]
     assert [one for portion in read for one in portion.ledger] == entries
     assert list(portions(recall([]))) == []
     with pytest.raises(MftError, match="newer"):
