@@ -71,8 +71,9 @@ class Custody:
 
     async def check(self) -> Step:
         """Make one pass; say what was done to etcd."""
-        why = await self._went_back()
+        # Before anything else: what another controller makes of etcd in the meantime is then not done once more.
         seen = await self._store.current()
+        why = await self._went_back()
         # The numbers alone first: reading a whole version costs half a second with 100,000 accounts.
         numbers = await asyncio.to_thread(self._own.versions)
         step = decide(seen.version, bool(seen.incarnation), max(numbers, default=0), bool(why))
@@ -151,10 +152,8 @@ class Custody:
 
     async def _gate(self, seen: Current, incarnation: str, why: str) -> Gate:
         """Say whose records are waited for: all nodes that etcd or this controller knows to have run."""
-        nodes = {*await self._acked(), *await asyncio.to_thread(self._kept_nodes)}
-        standing = (await self._etcd.kv.get(self._keys.restore)).value
-        if standing is not None:
-            nodes |= {*decode_gate(standing).nodes}  # Nobody has led since; it begins again.
+        # Nobody has led since a gate that stands; it begins again.
+        nodes = await self._acked() | await self._awaited() | {*await asyncio.to_thread(self._kept_nodes)}
         return Gate(
             incarnation=incarnation,
             was=seen.incarnation,
@@ -182,9 +181,15 @@ class Custody:
         names = (kv.key.removeprefix(self._keys.nodes) for kv in listing.kvs)
         return {name.removesuffix("/ack") for name in names if name.endswith("/ack")}
 
+    async def _awaited(self) -> set[str]:
+        """Name the nodes of a restore that has not ended."""
+        standing = (await self._etcd.kv.get(self._keys.restore)).value
+        return set() if standing is None else {*decode_gate(standing).nodes}
+
     async def _keep_nodes(self) -> None:
         """Keep on this disk which nodes there are: after a loss of etcd they are asked for their records."""
-        nodes = await self._acked()
+        # Who is away since etcd was built anew has not acknowledged there yet: a second loss must not pass it over.
+        nodes = await self._acked() | await self._awaited()
         if nodes != set(await asyncio.to_thread(self._kept_nodes)):
             await asyncio.to_thread(files.write, self._nodes_file, msgspec.json.encode(sorted(nodes)))
 

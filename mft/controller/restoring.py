@@ -14,6 +14,7 @@ import structlog
 
 from mft.cluster.keys import Keys
 from mft.cluster.restore import Awaited, Gate, LeftOut, awaited, decode_gate, encode
+from mft.controller.custody import Step
 from mft.controller.restore_merge import Change, Knowledge
 from mft.errors import Conflict, Invalid, MftError, NotFound, Problem, Unavailable
 from mft.etcd.client import EtcdClient
@@ -53,11 +54,11 @@ class Restore(NamedTuple):
 class Restoring:
     """The controller's part in a restore."""
 
-    def __init__(self, etcd: EtcdClient, keys: Keys, noticed: Callable[[], Awaitable[object]]) -> None:
-        """`noticed` is called when an instance has found that etcd went back: see `Custody.check`."""
+    def __init__(self, etcd: EtcdClient, keys: Keys, check_store: Callable[[], Awaitable[Step]]) -> None:
+        """`check_store` looks whether etcd has gone back, and makes it whole then: see `Custody.check`."""
         self._etcd = etcd
         self._keys = keys
-        self._noticed = noticed
+        self._check_store = check_store
         self._told: tuple[str, tuple[str, ...]] | None = None
         self._log = structlog.get_logger()
 
@@ -67,7 +68,7 @@ class Restoring:
             async for view in watch.follow(every_s=LOOK_OVER_S):
                 try:
                     if self._keys.restore_noticed in view.items:
-                        await self._noticed()
+                        await self._check_store()
                     await self.check()
                 except MftError as error:
                     self._log.warning("the restore cannot go on now; trying again", reason=str(error))
@@ -107,6 +108,10 @@ class Restoring:
                 self._told = now
                 self._log.warning("outbound transfers wait for the records of nodes", nodes=", ".join(restore.missing))
             return restore
+        # A backup may have been made while this gate stood, with all records in it. What is written into a store that
+        # went back would look newer than what nodes have done since.
+        if await self._check_store() != "none":
+            return await self.read()
         await self._merge(restore)
         return None
 
@@ -125,6 +130,7 @@ class Restoring:
         if restore is None:
             raise Conflict("there is no restore of etcd under way that waits for nodes")
         standings = {node.name: node.standing for node in restore.nodes if node.name in restore.gate.nodes}
+        names = list(dict.fromkeys(names))  # Etcd refuses a transaction that writes one key twice.
         for name in names:
             if name not in standings:
                 raise NotFound(f"the restore does not wait for a node {name}")
@@ -150,7 +156,9 @@ class Restoring:
                 return
             self._log.info("the restore writes what etcd has lost", keys=len(changes))
             for start in range(0, len(changes), _CHANGES_PER_TXN):
-                await self._write(restore, changes[start : start + _CHANGES_PER_TXN])
+                # In this order: after a second restore a ledger's entry that is newer than a record ends it.
+                if not await self._write(restore, changes[start : start + _CHANGES_PER_TXN]):
+                    break
         raise Unavailable("others write the journal all the time, although nobody may lead")
 
     async def _knowledge(self, restore: Restore) -> Knowledge:
@@ -168,8 +176,8 @@ class Restoring:
         prefixes = [self._keys.ledger(transfer) for transfer in sorted(transfers)]
         return [kv for prefix in prefixes for kv in (await self._etcd.kv.get_prefix(prefix)).kvs]
 
-    async def _write(self, restore: Restore, changes: Sequence[Change]) -> None:
-        """Write some of it.
+    async def _write(self, restore: Restore, changes: Sequence[Change]) -> bool:
+        """Write some of it. Says whether all was as it had been read.
 
         Raises:
             Conflict: another controller has ended it, or another restore began.
@@ -182,6 +190,7 @@ class Restoring:
             now = await self.read()
             if now is None or now.gate_revision != restore.gate_revision:
                 raise Conflict("the restore has just ended, or another one began")
+        return written.succeeded
 
     async def _end(self, restore: Restore) -> None:
         end: list[Operation] = [
