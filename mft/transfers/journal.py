@@ -22,7 +22,7 @@ from mft.cluster.keys import Keys
 from mft.errors import Conflict, LeadershipLost, MftError, Unavailable
 from mft.etcd.kv import Kv
 from mft.etcd.ops import Condition, Get, create_revision, mod_revision, value
-from mft.etcd.records import KeyValue
+from mft.etcd.records import KeyValue, TxnResult
 from mft.model.delivery import Kept, LedgerEntry, Record, Term
 from mft.transfers.arrivals import Arrivals
 from mft.transfers.journal_writes import RECORDS_PER_TXN_MAX, Commit, Write, divide, fail, transfers_of
@@ -349,6 +349,7 @@ class Journal:
                 await asyncio.sleep(wait_s)
         if not result.succeeded:
             raise LeadershipLost("another term has begun")
+        self._check_present(batch, result)
         after, ours = 2 * len(batch), {}
         for n, id in enumerate(transfers):
             ours[id] = self._owners.learn(id, result.listing(after + n).kv)
@@ -376,6 +377,16 @@ class Journal:
                         self._learn_entry(write.ledger_key, write.transfer, write.record.name, entry)
                     fail([write], Conflict(f"the record {write.key} is not as this term left it"))
         return again
+
+    def _check_present(self, batch: Sequence[Write], result: TxnResult) -> None:
+        """Return if no record is older than it was; else etcd was restored, too fast for the lease to end.
+
+        What it says now must not be learnt: it knows less of temp names than there are.
+        """
+        for index, write in enumerate(batch):
+            kv = result.listing(2 * index).kv
+            if self._revisions.get(write.key, 0) > (kv.mod_revision if kv else result.header.revision):
+                raise LeadershipLost(f"etcd has gone back in time: {write.key} is older than it was")
 
     def _learn(self, key: str, kv: KeyValue | None) -> None:
         """Take note of what somebody else made of a record, so that the next pass goes on from there.

@@ -105,6 +105,24 @@ async def test_an_old_leader_writes_nothing(desk: Desk) -> None:
         await old.commit("t", {"d3": intent()}, ())
 
 
+@pytest.mark.parametrize("bump", [0, 1_000_000_000])
+async def test_a_store_that_went_back_under_a_leader(tmp_path: Path, bump: int) -> None:
+    """Goal: a leader whose key came back with a backup does not learn from it which temp names there are.
+
+    Method: save, claim, restore within the term; the next write of that record.
+    """
+    async with run_etcd(tmp_path / "etcd") as etcd, desk_at(etcd, "c") as desk:
+        journal = await desk.begin_term()
+        async with beside(journal.run(), name="journal"):
+            await journal.commit("t", {"d1": intent("a", "1")}, ())
+            await etcd.ctl("snapshot", "save", str(tmp_path / "backup"))
+            await journal.commit("t", {"d1": intent("a", "1", "2")}, ())
+            await etcd.restore(tmp_path / "backup", bump_revision=bump)
+            with pytest.raises(LeadershipLost, match="gone back"):
+                await journal.commit("t", {"d1": intent("a", "1", "2", "3")}, ())
+            assert journal.open_records("t")["d1"].names == ("1", "2")
+
+
 async def test_what_cannot_be_read_is_said_and_not_led(desk: Desk) -> None:
     """Goal: an older program does not lead on what a newer one wrote. Method: a record in a state nobody knows."""
     await desk.client.kv.put(desk.keys.record("t", "d1"), b'{"state":"beamed","name":"a.txt"}')
