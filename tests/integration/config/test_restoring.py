@@ -365,6 +365,18 @@ async def test_an_etcd_that_was_emptied(own_etcd: Etcd, client: EtcdClient, tmp_
         assert await made.custody.check() == "none"
 
 
+async def test_many_groups_ask_at_one_time(own_etcd: Etcd, client: EtcdClient, tmp_path: Path) -> None:
+    """Goal: to lead some hundred groups costs no look of each. Method: ask for all; then again, after a change."""
+    await client.kv.put(KEYS.incarnation, b"one")
+    a = Node(client, tmp_path / "a")
+    assert await asyncio.gather(*(a.restoring.confirm() for _ in range(200))) == ["one"] * 200
+    mark = (await client.kv.get(KEYS.mark("node", "a"))).kv
+    assert mark is not None
+    assert mark.version <= 2
+    await client.kv.put(KEYS.incarnation, b"two")
+    assert await a.restoring.confirm() == "two", "nobody is answered by a look of before"
+
+
 async def test_an_etcd_that_is_full_ends_no_leadership(
     own_etcd: Etcd, client: EtcdClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
