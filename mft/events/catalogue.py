@@ -79,6 +79,7 @@ PARTNER_DISCONNECTED = 70016
 TAKEN_IS_ORPHANED = 70017
 RECORDS_NOT_KEPT = 70018
 RECORDS_KEPT_AGAIN = 70019
+DESTINATION_FOLDER_MISSING = 70020
 LEDGER_FILLS = 70030
 BATCH_WAITS = 70040
 LEADING_WITHHELD = 70050
@@ -248,6 +249,12 @@ CATALOGUE: Mapping[int, Entry] = {
         "info",
         "transfer",
         "Transfer {transfer}: {destination} was there, so {renamed} is named with the time.",
+    ),
+    DESTINATION_FOLDER_MISSING: Entry(
+        "destination-folder-missing",
+        "warning",
+        "transfer",
+        "Transfer {transfer}: there is no folder {folder} at the destination, so {path} is delivered as {destination}.",
     ),
     TRANSFER_BEGUN: Entry("transfer-begun", "info", "transfer", "Transfer {transfer} is made here now."),
     TRANSFER_ENDED: Entry("transfer-ended", "info", "transfer", "Transfer {transfer} is not made here any more."),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mft.errors import Problem
+from mft.model.check_values import relative_problem
 from mft.model.config import Config
+from mft.model.delivery import TAKEN_FOLDER
 from mft.model.document import path_of
 from mft.model.expressions import compile_expression
 from mft.model.places import is_looked_into, is_source_folder
@@ -21,6 +23,8 @@ def check_files(config: Config) -> Iterator[Problem]:
         if transfer.batch is not None and transfer.batch.marker:
             yield from _readable(transfer.batch.marker, "transfers", id, "batch", "marker")
         yield from _folders(config, id, transfer)
+        if transfer.destination_fallback_path:
+            yield from _fallback(config, transfer, "transfers", id, "destination_fallback_path")
         if transfer.delete_source and not transfer.resend_changed:
             message = "only of sources that are kept is anything remembered: set delete_source = false, or leave it out"
             yield Problem(path_of("transfers", id, "resend_changed"), message)
@@ -42,6 +46,29 @@ def _folders(config: Config, id: str, transfer: TransferSpec) -> Iterator[Proble
     elif not transfer.names and is_source_folder(config, transfer, *destination):
         message = "is the source folder, so each file would be sent again and again: choose another, or change names"
         yield Problem(path_of(*place, "destination_path"), message)
+
+
+def _fallback(config: Config, transfer: TransferSpec, *place: str) -> Iterator[Problem]:
+    """Say why a fallback folder can be of no use, or would have files sent again."""
+    path = transfer.destination_fallback_path
+    parts = path.split("/")
+    if problem := relative_problem(path):
+        yield Problem(path_of(*place), problem)
+    elif path.startswith("/"):
+        message = f"expected a folder below destination_path, such as `unsorted`, got {path!r}: name it from there"
+        yield Problem(path_of(*place), message)
+    elif any(part in ("", ".") or part.startswith(TAKEN_FOLDER) for part in parts):
+        message = f"expected names with single slashes between them, none `.` or beginning with {TAKEN_FOLDER}"
+        yield Problem(path_of(*place), f"{message}, got {path!r}")
+    elif not transfer.recursive and not transfer.names:
+        message = (
+            "each file goes into destination_path itself, which must be there: a folder below it is needed only with "
+            "recursive = true or rules for names, so leave this out"
+        )
+        yield Problem(path_of(*place), message)
+    elif is_looked_into(config, transfer, transfer.destination_location, f"{transfer.destination_path}/{path}"):
+        message = "what comes there would be sent again: choose a folder that is not one of the sources'"
+        yield Problem(path_of(*place), message)
 
 
 def _readable(expression: str, *place: str | int) -> Iterator[Problem]:

@@ -49,6 +49,9 @@ class TransferSpec(Spec, frozen=True, kw_only=True):
     """Leave files that are older; 0: none is too old."""
     destination_location: str
     destination_path: str
+    destination_fallback_path: str = ""
+    """Folder below `destination_path` for files whose own folder there is missing: each comes there with the whole path
+    that it was to have, and folders are made for that alone. Empty: the folders that paths need are made."""
     names: tuple[NameRule, ...] = ()
     """How names change on the way; without a rule they stay."""
     overwrite_rule: OverwriteRule = "overwrite"

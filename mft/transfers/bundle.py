@@ -65,7 +65,7 @@ def bundler_of(context: RunContext, work: Work, attempts: Attempts) -> Bundler |
     """Give what delivers small files together; None where the transfer wants more of each file than these steps do."""
     spec, source, destination = context.spec, context.source, context.destination
     is_plain = spec.delete_source and spec.content_check == "size" and spec.overwrite_rule in NO_LOOK
-    adds_steps = spec.batch or spec.archive or spec.commands or spec.names
+    adds_steps = spec.batch or spec.archive or spec.commands or spec.names or spec.destination_fallback_path
     places = (context.source_spec, context.destination_spec)
     is_bounded = any(isinstance(place, SshLocationSpec) and place.parallel_files_max for place in places)
     if not is_plain or adds_steps or is_bounded or spec.parallel_files == 1 or not context.proves_publication:

@@ -21,7 +21,7 @@ from mft.transfers.checking import Sent, check_arrived
 from mft.transfers.commands import run_after, run_before
 from mft.transfers.context import Journal, Permit, RunContext
 from mft.transfers.failures import CHANGED
-from mft.transfers.folders import make_folders
+from mft.transfers.folders import make_folders, place, tell_diverted, wanted_of
 from mft.transfers.naming import target_of, unstamped
 from mft.transfers.overwrite import judge, make_way
 from mft.transfers.remotes.base import Entry, join
@@ -80,9 +80,7 @@ async def publish(context: RunContext, taken: Taken, prepared: Prepared) -> None
     """Give a prepared delivery its final name, and do all that follows. Raises as `deliver`."""
     record, is_published = prepared
     if not is_published:
-        # Name rules may make one name of two, and then an overwrite rule several of one, which differ in their time.
-        async with context.targets.hold(unstamped(record.final_name)):
-            record = await _publish(context, taken, record)
+        record = await _publish_alone(context, taken, record)
     if record.state != "done":
         record = msgspec.structs.replace(record, state="done", names=())
         await context.journal.put(taken.delivery, record)
@@ -96,12 +94,11 @@ async def _begin(context: RunContext, taken: Taken, record: Record | None) -> Re
     """
     if record is not None:
         await _still_there(context, taken, record)
-    wanted = target_of(context.spec.names, taken.name, taken_at(taken.delivery))
+    wanted = await place(context, target_of(context.spec.names, taken.name, taken_at(taken.delivery)))
     verdict = await judge(context, taken.delivery, wanted, wanted)
     if verdict.is_skipped:
         source = await context.source.lstat(taken.path(context.spec.source_path))
         return await _skip(context, taken, _record(context, taken, wanted, source))
-    await make_folders(context, verdict.target)
     await run_before(context, taken, verdict.target)
     return await _upload(context, taken, wanted, verdict.target)
 
@@ -208,6 +205,15 @@ async def _still_there(context: RunContext, taken: Taken, record: Record) -> Non
         raise Conflict(f"{taken.name} has changed since it was listed; it is sent when it is stable", code=CHANGED)
 
 
+async def _publish_alone(context: RunContext, taken: Taken, record: Record) -> Record:
+    """Publish while no other delivery of this run looks at that name.
+
+    Name rules may make one name of two, and then an overwrite rule several of one, which differ in their time.
+    """
+    async with context.targets.hold(unstamped(record.final_name)):
+        return await _publish(context, taken, record)
+
+
 async def _publish(context: RunContext, taken: Taken, record: Record) -> Record:
     """Give the newest temp file its final name. Returns the record; `done` if the overwrite rule had it skipped.
 
@@ -225,8 +231,13 @@ async def _publish(context: RunContext, taken: Taken, record: Record) -> Record:
             break
         except NotFound as error:
             if not is_last and "/" in record.final_name and await _exists(context, record.names[-1]):
-                await make_folders(context, record.final_name, anew=True)  # A consumer may tidy them away.
-                continue
+                target = await place(context, record.final_name, anew=True)  # A consumer may tidy folders away.
+                if target == record.final_name:
+                    continue
+                # Nobody waits for anybody in a circle: from below the fallback folder nothing goes elsewhere.
+                record = msgspec.structs.replace(record, target=target)
+                await context.journal.put(taken.delivery, record)
+                return await _publish_alone(context, taken, record)
             await _confirm_gone(context, record.names[-1])
             raise await _uncertain(context, taken, record, _VANISHED) from error
     return record
@@ -238,7 +249,7 @@ async def _final_look(context: RunContext, taken: Taken, record: Record) -> Reco
     try:
         wanted = target
         if context.spec.overwrite_rule in ("timestamp-always", "timestamp-to-new-file"):
-            wanted = target_of(context.spec.names, taken.name, taken_at(taken.delivery))
+            wanted = wanted_of(context, taken, target)
         verdict = await judge(context, taken.delivery, wanted, target)
     except Conflict:
         await _withdraw(context, taken, record)
@@ -268,6 +279,7 @@ async def _finish(context: RunContext, taken: Taken, record: Record) -> None:
     else:
         context.emit(catalogue.FILE_DELIVERED, facts)
         _tell_renamed(context, taken, record)
+        tell_diverted(context, taken, record)
     await context.journal.forget(taken.delivery)
 
 

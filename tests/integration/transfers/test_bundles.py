@@ -249,6 +249,7 @@ WANTS_MORE: dict[str, dict[str, Any]] = {
     "an archive": {"archive": ArchiveSpec(path="archived")},
     "commands": {"commands": CommandsSpec()},
     "names": {"names": (NameRule(action="lowercase"),)},
+    "a fallback folder": {"destination_fallback_path": "unsorted"},
     "one at a time": {"parallel_files": 1},
 }
 

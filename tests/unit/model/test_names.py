@@ -146,3 +146,27 @@ def test_no_transfer_finds_what_it_has_written(path: str, changes: dict[str, Any
     transfer |= {"destination_path": "in", "archive": {"location": "other", "path": relative}}
     found_there = [problem.path.rpartition(".")[2] for problem in judge(document)[1].problems]
     assert found_there == (["path"] if is_wrong or relative == "out" else [])
+
+
+@pytest.mark.parametrize(
+    ("path", "changes", "message"),
+    [
+        ("../up", {}, "`..`"),
+        ("/srv/unsorted", {}, "below destination_path"),
+        ("a//b", {}, "single slashes"),
+        ("a/", {}, "single slashes"),
+        ("./a", {}, "single slashes"),
+        (".mft/a", {}, "beginning with .mft"),
+        ("unsorted", {"recursive": False}, "recursive = true or rules"),
+        ("out", {"recursive": False, "names": [{"action": "lowercase"}]}, "would be sent again"),
+        ("out/deep", {}, "would be sent again"),
+    ],
+)
+def test_fallback_folders(path: str, changes: dict[str, Any], message: str) -> None:
+    """Goal: a folder that can be of no use is refused with what to do. Method: one wrong thing each."""
+    [transfer, *_] = good()["transfers"].values()
+    assert transfer["source_path"] == "/srv/out"
+    same = {"destination_location": transfer["source_location"], "destination_path": "/srv"}
+    problems = found(**(same | {"recursive": True, "destination_fallback_path": path} | changes))
+    assert message in problems["destination_fallback_path"]
+    assert found(**(same | {"recursive": True, "destination_fallback_path": "unsorted"})) == {}
