@@ -30,8 +30,9 @@ class StartSpec(Spec, frozen=True, kw_only=True):
     hour (also `*/2`) the hours are those of the clock: one left out does not happen, one that comes twice does so
     twice."""
     windows: tuple[str, ...] = ()
-    """When it may run, for example `mon-fri 08:00-18:00` or `22:00-06:00`; none: always. Outside of them nothing is
-    begun, what is begun is finished, and times of `cron` do not count."""
+    """When it may run, for example `mon-fri 08:00-18:00`, `22:00-06:00`, `day 1-5,last` (of the month) or `mon day 1-7`
+    (its first Monday); none: always. Outside of them nothing is begun, what is begun is finished, and times of `cron`
+    do not count."""
     time_zone: str = "UTC"
     """IANA name, for example `Europe/Berlin`."""
     calendars: tuple[str, ...] = ()

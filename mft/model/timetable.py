@@ -18,6 +18,8 @@ from mft.model.windows import Windows, next_open, windows_of
 SLOTS_COUNTED_MAX = 1000
 """Slots of one outage that are counted. Of more, which takes an outage of weeks or a slot each minute, the newest ones
 are passed over without being counted: nobody waits while they are."""
+_LOOK_S_MAX = 30 * 366 * 86400.0
+"""How far a time of `cron` inside a window is looked for. There may be none: that must not take long to find out."""
 
 
 class Slots(NamedTuple):
@@ -68,7 +70,7 @@ class Timetable(NamedTuple):
                 return _seconds(slot)
             # Between two openings there is nothing to look at.
             opens = self.windows.opens(slot)
-            if opens is None:
+            if opens is None or opens.timestamp() - after > _LOOK_S_MAX:
                 return None
             moment = max(slot, datetime.fromtimestamp(opens.timestamp() - 1, UTC))
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,7 +14,7 @@ from mft.errors import Problem
 from mft.model.check import judge
 from mft.model.starts import CalendarSpec, StartSpec
 from mft.model.timetable import Slots, timetable_of
-from mft.model.windows import next_open, windows_of
+from mft.model.windows import WEEKDAYS, Windows, next_open, parse_window, windows_of
 from tests.unit.model.samples import good
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -42,6 +42,78 @@ def test_days_and_times() -> None:
     assert windows.opens(at("2026-11-20 18:00")) == at("2026-11-20 22:00")
     assert windows.closes(at("2026-11-20 23:00")) == at("2026-11-21 06:00")
     assert windows.opens(at("2026-11-21 06:00")) == at("2026-11-23 08:00")
+
+
+@pytest.mark.parametrize(
+    ("text", "month", "days"),
+    [
+        ("day 1-5", "2026-02", {1, 2, 3, 4, 5}),
+        ("day 15", "2026-02", {15}),
+        ("day last", "2026-02", {28}),
+        ("day last", "2028-02", {29}),
+        ("day last", "2026-04", {30}),
+        ("day 31", "2026-04", set()),
+        ("day 31,1", "2026-04", {1}),
+        ("day 28-last", "2026-02", {28}),
+        ("day 28-last", "2026-05", {28, 29, 30, 31}),
+        ("day 29-last", "2026-02", set()),
+        ("day 29-2", "2026-04", {1, 2, 29, 30}),
+        ("day last-2", "2026-04", {1, 2, 30}),
+        ("day 5-5,last-last", "2026-04", {5, 30}),
+        ("Day 10,Last 08:00-09:00", "2026-04", {10, 30}),
+        ("mon day 1-7", "2026-04", {6}),
+        ("fri day 25-31 22:00-06:00", "2026-05", {29}),
+        ("sat,sun day 1-10", "2026-05", {2, 3, 9, 10}),
+        ("mon-fri day last", "2026-05", set()),
+    ],
+)
+def test_days_of_the_month(text: str, month: str, days: set[int]) -> None:
+    """Goal: such a window opens on its days and on no other. Method: each day of a month, also one without the 31st."""
+    window = parse_window(text)
+    first = date.fromisoformat(f"{month}-01")
+    of_month = (first + timedelta(days=n) for n in range(31))
+    assert {day.day for day in of_month if day.month == first.month and window.is_on(day)} == days
+
+
+def test_the_last_day_ends_in_the_next_month() -> None:
+    """Goal: the night after the last day belongs to it. Method: around the end of February, and of the year."""
+    windows = windows_of(("day last 20:00-02:00", "day 1 08:00-09:00"), {}, BERLIN)
+    assert windows.opens(at("2026-02-01 09:00")) == at("2026-02-28 20:00")
+    assert windows.closes(at("2026-03-01 01:59")) == at("2026-03-01 02:00")
+    assert windows.opens(at("2026-12-31 21:00")) == at("2027-01-01 08:00")
+    # The last day of March 2024 was the day on which the clocks are changed, an hour before it is over in UTC.
+    changed = windows_of(("day last 02:30-04:00",), {}, BERLIN)
+    assert changed.opens(at("2024-03-01 00:00")) == at("2024-03-31 03:00")
+    assert changed.closes(at("2024-03-31 03:30")) == at("2024-03-31 04:00")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(WEEKDAYS), st.integers(1, 31), st.integers(0, 40 * 366))
+def test_any_day_that_there_is_comes_within_the_look(weekday: str, day: int, ahead: int) -> None:
+    """Goal: no window is said never to open that does. Method: any weekday that is to be any day of a month."""
+    windows = windows_of((f"{weekday} day {day} 08:00-09:00",), {}, BERLIN)
+    now = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=ahead)
+    opens = windows.opens(now)
+    assert opens is not None
+    shown = opens.astimezone(BERLIN)
+    assert (WEEKDAYS[shown.weekday()], shown.day, shown.hour) == (weekday, day, 8)
+    assert windows.is_open(opens)
+
+
+def test_a_time_that_no_window_has_is_not_looked_for_without_end() -> None:
+    """Goal: the leader's loop goes on. Method: count what is looked at for times of cron that can never count."""
+    start = StartSpec(cron=("0 6 * * *",), windows=("mon day 31 20:00-24:00",), time_zone="Europe/Berlin")
+    looks: list[datetime] = []
+
+    class Counted(Windows):
+        def opens(self, now: datetime) -> datetime | None:
+            looks.append(now)
+            return super().opens(now)
+
+    times = timetable_of(start, {})
+    times = times._replace(windows=Counted(*times.windows))
+    assert times.next_slot(at("2026-01-01 00:00").timestamp()) is None
+    assert len(looks) < 100
 
 
 def test_no_window_opens_on_a_holiday() -> None:
@@ -108,6 +180,14 @@ def test_slots_count_only_in_windows() -> None:
         ({"time_zone": "Europe/Berlln"}, "time_zone", "no time zone"),
         ({"windows": ["mo-fr 08:00-18:00"]}, "windows[0]", "expected days"),
         ({"windows": ["mon 8-18"]}, "windows[0]", "expected days"),
+        ({"windows": ["day 0-5"]}, "windows[0]", "no day '0' of a month: 1 to 31, or `last`"),
+        ({"windows": ["day 32 08:00-18:00"]}, "windows[0]", "no day '32'"),
+        ({"windows": ["day 1,,2"]}, "windows[0]", "no day ''"),
+        ({"windows": ["day 1-mon"]}, "windows[0]", "no day 'mon'"),
+        ({"windows": ["day 08:00-18:00"]}, "windows[0]", "after `day`"),
+        ({"windows": ["1-5 08:00-18:00"]}, "windows[0]", "written `day 1-5`"),
+        ({"windows": ["day 1-5 mon"]}, "windows[0]", "expected days and times"),
+        ({"windows": ["day 1 - 5"]}, "windows[0]", "expected days and times"),
         ({"windows": ["08:00-08:00"]}, "windows[0]", "is empty"),
         ({"windows": ["08:00-24:30"]}, "windows[0]", "no time of a day"),
         ({"calendars": ["bank"]}, "calendars[0]", "no calendar"),
@@ -116,7 +196,27 @@ def test_slots_count_only_in_windows() -> None:
         ({"poll": False, "notify": True}, "poll", "never enough"),
         ({"poll": False, "notify": True, "after": ["other"]}, "poll", "never enough"),
     ],
-    ids=["cron", "zone", "days", "times", "empty", "late", "calendar", "after", "circle", "notify", "notify-after"],
+    ids=[
+        "cron",
+        "zone",
+        "days",
+        "times",
+        "zero",
+        "32",
+        "comma",
+        "mixed",
+        "none",
+        "bare",
+        "order",
+        "spaces",
+        "empty",
+        "late",
+        "calendar",
+        "after",
+        "circle",
+        "notify",
+        "notify-after",
+    ],
 )
 def test_mistakes_are_told_with_their_place(start: dict[str, Any], path: str, words: str) -> None:
     """Goal: what cannot be meant is refused at apply. Method: one mistake at a time."""
