@@ -8,7 +8,7 @@ the second it posts what its own record files say. Inbound connections never wai
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from mft.etcd.client import EtcdClient
 from mft.etcd.ops import Condition, Operation, Put, create_revision, value
 from mft.etcd.watch_stream import WatchTimes
 from mft.events import catalogue
+from mft.model.delivery import Kept
 from mft.transfers.journal import decode_entry
 from mft.transfers.recall import Place, Recalled, portions, recall
 from mft.transfers.record_file import Committed, RecordFile, read_records
@@ -156,8 +157,9 @@ class Restoring:
             return  # By this instance, before it was restarted.
         standing = await self._standing()
         waiting = self._records.waiting()
-        known, is_empty = await asyncio.to_thread(_recall, self._records.folder, waiting, standing)
-        await self._leave_out_known(known)
+        ledgers = await self._ledgers()
+        known, is_empty = await asyncio.to_thread(_recall, self._records.folder, waiting, standing, ledgers.keys())
+        _leave_out_known(known, ledgers)
         number = 0
         for number, portion in enumerate(portions(known), 1):
             await self._put(gate, Put(self._keys.posted_record(self._name, number), portion))
@@ -173,14 +175,13 @@ class Restoring:
         parts = (kv.key.removeprefix(self._keys.journals).partition("/") for kv in listing.kvs)
         return {(transfer, delivery) for transfer, _, delivery in parts}
 
-    async def _leave_out_known(self, known: Recalled) -> None:
-        """Take away what etcd's own ledgers say already, which is as a rule almost all."""
-        for transfer in sorted({transfer for transfer, _ in known.ledger}):
-            for kv in (await self._etcd.kv.get_prefix(self._keys.ledger(transfer))).kvs:
-                entry = decode_entry(kv)
-                committed = known.ledger.get((transfer, entry.path))
-                if committed is not None and committed.kept == entry.source:
-                    del known.ledger[transfer, entry.path]
+    async def _ledgers(self) -> Mapping[Place, Kept]:
+        """Say which kept sources are delivered by what etcd holds."""
+        found = {}
+        for kv in (await self._etcd.kv.get_prefix(self._keys.ledgers)).kvs:
+            entry = decode_entry(kv)
+            found[kv.key.removeprefix(self._keys.ledgers).partition("/")[0], entry.path] = entry.source
+        return found
 
     async def _put(self, gate: Gate, put: Operation) -> None:
         """Write this as long as the gate stands."""
@@ -191,8 +192,17 @@ class Restoring:
         return value(self._keys.incarnation) == incarnation.encode()
 
 
-def _recall(folder: Path, waiting: Sequence[Committed], standing: Set[Place]) -> tuple[Recalled, bool]:
+def _leave_out_known(known: Recalled, ledgers: Mapping[Place, Kept]) -> None:
+    """Take away what etcd's own ledgers say already, which is as a rule almost all."""
+    for place, kept in ledgers.items():
+        if place in known.ledger and known.ledger[place].kept == kept:
+            del known.ledger[place]
+
+
+def _recall(
+    folder: Path, waiting: Sequence[Committed], standing: Set[Place], sources: Set[Place]
+) -> tuple[Recalled, bool]:
     """Put together what files say, and what waits for a disk that is full; say whether that is nothing. Blocks."""
     entries: Iterator[Committed] = chain(read_records(folder), waiting)
     first = next(entries, None)
-    return recall(chain([first] if first else [], entries), standing), first is None
+    return recall(chain([first] if first else [], entries), standing, sources), first is None

@@ -48,7 +48,8 @@ class _Known(NamedTuple):
 class _Source(NamedTuple):
     """What is known of one kept source."""
 
-    entry: LedgerEntry
+    entry: LedgerEntry | None
+    """None: the ledger has forgotten it, because it was gone."""
     age: Age
 
 
@@ -83,9 +84,12 @@ class Knowledge:
     def _learn_source(self, committed: Committed) -> None:
         place, age = (committed.transfer, committed.path), self._age(committed)
         before = self._sources.get(place)
-        if committed.kept is not None and (before is None or before.age < age):
+        if before is not None and before.age >= age:
+            return
+        entry = None
+        if committed.kept is not None:
             entry = LedgerEntry(path=committed.path, source=committed.kept, delivery=committed.delivery)
-            self._sources[place] = _Source(entry, age)
+        self._sources[place] = _Source(entry, age)
 
     def _age(self, committed: Committed) -> Age:
         return self._ranks.get(committed.term.incarnation, -1), committed.revision
@@ -112,26 +116,24 @@ class Knowledge:
 
     def _merged_sources(self, ledgers: Sequence[KeyValue]) -> tuple[Mapping[Place, _Source], list[Change]]:
         """Give the newest of each kept source, and what the ledgers lack."""
-        newest, revisions = dict(self._sources), {}
+        stands: dict[Place, LedgerEntry] = {}
+        revisions: dict[Place, int] = {}
+        newest = dict(self._sources)
         for kv in ledgers:
             entry = decode_entry(kv)
             place = kv.key.removeprefix(self._keys.ledgers).partition("/")[0], entry.path
-            posted = self._sources.get(place)
-            if posted is not None and posted.entry == entry:
-                revisions[place] = -1  # Written by this, perhaps: it is as old as what was posted.
-            elif posted is not None and posted.age > self._age_there(kv):
-                revisions[place] = kv.mod_revision
-            else:
-                revisions[place] = -1
-                newest[place] = _Source(entry, self._age_there(kv))
-        return newest, [
-            Change(
-                Put(self._keys.ledger_entry(*place), json.encode(source.entry)),
-                revisions.get(place, 0),
-            )
-            for place, source in self._sources.items()
-            if revisions.get(place, 0) >= 0
-        ]
+            stands[place], revisions[place] = entry, kv.mod_revision
+            posted, age = self._sources.get(place), self._age_there(kv)
+            # What is just as it was posted was written by this, perhaps: then it is as old as that.
+            if posted is None or (posted.entry != entry and posted.age <= age):
+                newest[place] = _Source(entry, age)
+        changes = []
+        for place, source in newest.items():
+            if source.entry != stands.get(place):
+                key = self._keys.ledger_entry(*place)
+                operation = Put(key, json.encode(source.entry)) if source.entry is not None else Delete(key)
+                changes.append(Change(operation, revisions.get(place, 0)))
+        return newest, changes
 
     def _merged_records(
         self, journal: Sequence[KeyValue], sources: Mapping[Place, _Source], left_out: Sequence[str]
@@ -165,7 +167,7 @@ class Knowledge:
             return None
         if record.kept is not None:
             source = sources.get((place[0], record.name))
-            if source is not None and source.age > age:
+            if source is not None and source.entry is not None and source.age > age:
                 return None
         if left_out and record.state == "intent":
             reason = f"after a restore of etcd the records of {', '.join(left_out)} are missing"

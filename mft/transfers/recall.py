@@ -31,7 +31,7 @@ class Portion(Struct, frozen=True, kw_only=True, array_like=True):
     open: tuple[Committed, ...] = ()
     """Records as they were left here; without one it was forgotten here."""
     ledger: tuple[Committed, ...] = ()
-    """Kept sources as they were when they were delivered."""
+    """Kept sources as they were when they were delivered; or that they are forgotten, being gone."""
 
 
 class Recalled(NamedTuple):
@@ -43,15 +43,20 @@ class Recalled(NamedTuple):
     ledger: dict[Place, Committed]
 
 
-def recall(entries: Iterable[Committed], standing: Set[Place] = frozenset()) -> Recalled:
-    """Put the entries of one node together, in the order of its files; `standing` is what etcd has for open."""
+def recall(
+    entries: Iterable[Committed], standing: Set[Place] = frozenset(), sources: Set[Place] = frozenset()
+) -> Recalled:
+    """Put the entries of one node together, in the order of its files.
+
+    `standing` is what etcd has for open, `sources` what its ledgers have: of these it counts that they are over.
+    """
     known = Recalled({}, {}, {})
     alone: dict[Place, Term] = {}
     for entry in entries:
         if entry.delivery:
             _learn_record(known, alone, entry, standing)
         if entry.path:
-            _learn_source(known.ledger, entry)
+            _learn_source(known.ledger, entry, sources)
     return known
 
 
@@ -79,11 +84,11 @@ def _begins(record: Record) -> bool:
     return record.skipped or (record.state == "intent" and len(record.names) == 1)
 
 
-def _learn_source(ledger: dict[Place, Committed], entry: Committed) -> None:
+def _learn_source(ledger: dict[Place, Committed], entry: Committed, sources: Set[Place]) -> None:
     place = entry.transfer, entry.path
     if _is_older(entry, ledger.get(place)):
         return
-    if entry.kept is not None:
+    if entry.kept is not None or place in sources:
         ledger[place] = entry
     else:
         ledger.pop(place, None)

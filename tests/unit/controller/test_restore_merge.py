@@ -225,3 +225,20 @@ def test_what_cannot_be_read_is_not_passed_over() -> None:
     kv = key_value(KEYS.record("t", "d"), b'{"state":"later","name":"x"}', 5)
     with pytest.raises(MftError, match="newer"):
         Knowledge(KEYS, gate("one"), BEGAN, []).changes([kv], [], [])
+
+
+def forgotten(revision: int) -> Portion:
+    """Post that a node knows the ledger to have forgotten the kept source `x`."""
+    committed = Committed(at=0, term=Term("one", 1), revision=revision, transfer="t", path="x")
+    return Portion(ledger=(committed,))
+
+
+def test_a_source_that_was_gone_is_forgotten_again() -> None:
+    """Goal: a backup does not bring back what would hold up a new file of the name. Method: before and after it."""
+    assert After([forgotten(9)], [entry(6, K1)]).source is None
+    assert After([forgotten(5)], [entry(6, K1)]).source == K1
+    assert After([forgotten(9), delivered(7, K1)], [entry(6, K1)]).source is None
+    assert After([forgotten(9), delivered(11, K2)], [entry(6, K1)]).source == K2
+    assert After([forgotten(9)]).source is None
+    # It says nothing of a delivery that is open.
+    assert After([forgotten(9), opened(5, "intent", kept=K2)], [entry(4, K1)]).records == {"d": ("intent", "r5")}

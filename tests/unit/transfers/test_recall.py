@@ -103,3 +103,17 @@ def test_portions_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(portions(recall([]))) == []
     with pytest.raises(MftError, match="newer"):
         decode_portion(b"\xc1")
+
+
+def test_what_the_ledger_has_and_this_node_has_forgotten() -> None:
+    """Goal: a source that was gone is forgotten again. Method: one that etcd's ledger has, one that it has not."""
+    entries = [
+        wrote(6, "k1", "done", path="x", kept=K1),
+        wrote(7, "", path="x"),
+        wrote(8, "k2", "done", path="y", kept=K1),
+        wrote(9, "", path="y"),
+        wrote(10, "", path="z"),
+        wrote(11, "k3", "done", path="z", kept=K2),
+    ]
+    known = recall(entries, sources={("out", "x"), ("out", "z")})
+    assert known.ledger == {("out", "x"): entries[1], ("out", "z"): entries[5]}
