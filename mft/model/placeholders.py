@@ -32,9 +32,14 @@ class Step(NamedTuple):
     paths: tuple[str, ...]
 
 
+def placeholders_of(text: str) -> list[str]:
+    """List what stands in braces and can be a placeholder, in its order."""
+    return _PLACEHOLDER.findall(text)
+
+
 def unknown_placeholders(text: str, known: Set[str], *, groups: bool = False) -> Iterator[str]:
     """Yield the placeholders of a text that mean nothing."""
-    for name in _PLACEHOLDER.findall(text):
+    for name in placeholders_of(text):
         if name not in known and not (groups and _GROUP.fullmatch(name)):
             yield name
 

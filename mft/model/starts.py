@@ -34,7 +34,7 @@ class StartSpec(Spec, frozen=True, kw_only=True):
     (its first Monday); none: always. Outside of them nothing is begun, what is begun is finished, and times of `cron`
     do not count."""
     time_zone: str = "UTC"
-    """IANA name, for example `Europe/Berlin`."""
+    """IANA name, for example `Europe/Berlin`. Dates in expressions (`t/…/`) are by its clocks as well."""
     calendars: tuple[str, ...] = ()
     """Calendars on whose days neither `cron` starts nor a window opens. Without windows each day is one."""
     after: tuple[str, ...] = ()

@@ -33,7 +33,8 @@ class NameRule(Spec, frozen=True, kw_only=True):
     """
 
     match: str = "*"
-    """Which files: an expression as in `source_filter`, on the path under the source folder."""
+    """Which files: an expression as in `source_filter`, on the path under the source folder. A date in it is that of
+    taking, by the clocks of `start.time_zone`."""
     action: Literal["template", "only-filename", "replace-separator", "lowercase", "uppercase", "fixed-path"]
     """`template`: build the path from `template`. `only-filename`: drop the folders. `replace-separator`: put
     `template` in place of each slash. `lowercase`, `uppercase`: of the whole path. `fixed-path`: `template` itself."""
@@ -70,8 +71,8 @@ class BatchSpec(Spec, frozen=True, kw_only=True):
     """Seconds for which no file may have come or changed before what is there makes a batch; 0: at once. Once
     `files_max` files are there, those make one, although more keep coming."""
     marker: str = ""
-    """Expression of the file whose presence says that the batch is complete. It is delivered last, whether
-    `source_filter` means it or not; empty: none."""
+    """Expression, as in `source_filter`, of the file whose presence says that the batch is complete. It is delivered
+    last, whether `source_filter` means it or not; empty: none."""
     files_max: Annotated[int, Meta(ge=1, le=10_000)] = 10_000
     """More files than this are more than one batch."""
     warn_after_s: SecondsOrNone = 600.0

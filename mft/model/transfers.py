@@ -39,8 +39,11 @@ class TransferSpec(Spec, frozen=True, kw_only=True):
     source_filter: str = "*"
     """Which files. A glob (`*.csv`, several with `|` between them), with a slash in it on the path under the source
     folder, else on the name; `*` stays within a folder, `**/` stands for any folders, or none. `!` before it: all but
-    these. `m/…/` a regular expression that is looked for in the path, `m/…/i` without regard to case, `e/…/` all but
-    what it finds. Hidden files (leading dot) are never taken."""
+    these. `g/…/` the same, `g/…/i` without regard to case. `t/…/` a glob with a date by the clocks of
+    `start.time_zone`: `{date}` (`20261231`), `{year}`, `{month}`, `{day}`, `{hour}`, `{week}` and others; `t/…/-1d` of
+    the day before, `-1m` a month, `-1h` an hour, `-2d..0d` any of three days, `i` before it without regard to case.
+    `m/…/` a regular expression that is looked for in the path, `m/…/i` without regard to case, `e/…/` all but what it
+    finds. Hidden files (leading dot) are never taken."""
     recursive: bool = False
     """Look into folders as well, up to 64 deep, but into no hidden ones; their paths are kept at the destination."""
     source_age_min_s: SecondsOrNone = 0.0

@@ -11,7 +11,7 @@ import msgspec
 from mft.aio import boottime, cancellations, give_way, is_only
 from mft.errors import Exhausted, LeadershipLost, MftError, Unavailable
 from mft.events import catalogue
-from mft.model.delivery import Record
+from mft.model.delivery import Record, taken_at
 from mft.transfers.archive import archive_failed
 from mft.transfers.commands import run_after_failure
 from mft.transfers.context import RunContext
@@ -152,7 +152,8 @@ class Attempts:
         if failure.kind != "file":
             self._trouble = self._trouble or error
         retries, now, retry = self._context.memory.retries, boottime(), self._context.spec.retry
-        attempts = retries.failed(item.key, now, retry, counts=failure.counts, source=item.source)
+        at = taken_at(item.taken.delivery)
+        attempts = retries.failed(item.key, now, retry, counts=failure.counts, source=item.source, began_at=at)
         self._tally.waits(retries.wait_s(item.key, now, item.source))
         self._waiting += 1
         self._bound()

@@ -9,6 +9,7 @@ finished belongs to the batch, so a successor publishes nothing before all of th
 whether there is more of the batch in the source folder. There is not if a record exists, for the first comes after the
 last file was taken; nor if the marker is taken. Of sources that are kept, nothing is taken: there the marker's own
 record says so, being the last to be journalled. In all other cases what is there is looked at anew, with what is open.
+A date in filter or marker is then that of the batch, which the ids of its deliveries have, not that of the day by now.
 Between `intent` and the last rename the protocol allows for any pause, so waiting there adds nothing to check.
 """
 
@@ -55,16 +56,21 @@ def _is_whole(context: RunContext, left: LeftOpen) -> bool:
     if context.spec.delete_source and any(item.record is not None for item in left.all()):
         return True
     return any(
-        is_marker(item.taken.name, context.spec) and (context.spec.delete_source or item.record is not None)
-        for item in left.all()
+        _is_marker(context, item) and (context.spec.delete_source or item.record is not None) for item in left.all()
     )
+
+
+def _is_marker(context: RunContext, item: Item) -> bool:
+    """Say whether this is the batch's marker, by the date of its delivery: today's may be another one."""
+    return is_marker(item.taken.name, context.spec, context.moment_of(item.taken.delivery))
 
 
 async def _take_more(context: RunContext, work: Work, left: LeftOpen) -> list[Item] | None:
     """Take what makes a batch together with what is open; None if it is not complete, or could not all be taken."""
     known = left.all()
-    has_marker = any(is_marker(item.taken.name, context.spec) for item in known)
-    gathering = Gathering(context.spec, taken=len(known), has_marker=has_marker)
+    work.go_on_with(known)
+    has_marker = any(_is_marker(context, item) for item in known)
+    gathering = Gathering(context.spec, work.moment, taken=len(known), has_marker=has_marker)
     async with aclosing(work.sources()) as sources:
         async for entry, is_stable in sources:
             gathering.add(entry, is_stable=is_stable, is_due=work.is_due(entry))
@@ -105,8 +111,8 @@ class _Delivery:
 
     async def run(self, items: list[Item], stuck: int) -> None:
         """Bring it as far as it gets. With `stuck` files that cannot be tried now, nothing is published."""
-        markers = [item for item in items if is_marker(item.taken.name, self._context.spec)]
-        files = [item for item in items if not is_marker(item.taken.name, self._context.spec)]
+        markers = [item for item in items if _is_marker(self._context, item)]
+        files = [item for item in items if not _is_marker(self._context, item)]
         # What is prepared already is not touched before the rest is: each takeover is a write and a rename.
         uploads = [item for item in files if item.record is None or item.record.state == "taken"]
         takeovers = [item for item in files if not (item.record is None or item.record.state == "taken")]

@@ -9,7 +9,6 @@ calls for single files, as an attempt that ended there does; what ends a pass en
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -28,7 +27,7 @@ from mft.transfers.located import LocatedRemote
 from mft.transfers.overwrite import NO_LOOK
 from mft.transfers.remotes.base import Entry, join
 from mft.transfers.remotes.bundles import WHOLE_BYTES_MAX, GivesBundles, Move, TakesBundles, Took, Whole
-from mft.transfers.taking import Taken, new_deliveries
+from mft.transfers.taking import Taken
 from mft.transfers.work import Item, Work
 
 FILES_MAX = 120
@@ -131,7 +130,7 @@ class Bundler:
         """Take and read them."""
         context, folder = self._context, self._context.spec.source_path
         context.permit.check()
-        deliveries = new_deliveries(context.transfer, time.time(), len(entries))
+        deliveries = self._work.new_deliveries(entries)
         takens = [Taken.of(delivery, entry) for delivery, entry in zip(deliveries, entries, strict=True)]
         moves = [
             Move(join(folder, taken.name), join(folder, TAKEN_FOLDER, taken.delivery), taken.name) for taken in takens

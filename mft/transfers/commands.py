@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from mft.errors import Invalid, LeadershipLost, MftError, NotFound, Unavailable
 from mft.events import catalogue
-from mft.model.delivery import Record, taken_at
+from mft.model.delivery import Record
 from mft.model.locations import LocalLocationSpec, LocationSpec
 from mft.model.placeholders import Step, filled, parse_step
 from mft.transfers.context import RunContext
@@ -72,7 +72,7 @@ async def run_after_failure(context: RunContext, taken: Taken) -> None:
 def _meant(context: RunContext, taken: Taken) -> str:
     """Say under which name a file was to arrive that has none settled; where rules make none of use, its own."""
     try:
-        return target_of(context.spec.names, taken.name, taken_at(taken.delivery))
+        return target_of(context.spec.names, taken.name, context.moment_of(taken.delivery))
     except Invalid:
         return taken.name
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Protocol
@@ -12,12 +13,14 @@ import msgspec
 
 from mft.aio import boottime
 from mft.errors import LeadershipLost, MftError
-from mft.model.delivery import Kept, Record, Term, temp_name
+from mft.model.dates import Moment
+from mft.model.delivery import Kept, Record, Term, taken_at, temp_name
 from mft.model.locations import LocationSpec, SshLocationSpec
 from mft.model.transfers import TransferSpec, archive_location_of
 from mft.transfers.memory import Memory
 from mft.transfers.remotes.base import Remote, join
 from mft.transfers.remotes.visits import Visits
+from mft.transfers.selection import moment_of
 from mft.transfers.targets import Targets
 
 Emit = Callable[[int, dict[str, Any]], None]
@@ -101,6 +104,9 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True):
     source_spec: LocationSpec | None = None
     term: Term
     run: int
+    began_at: float = msgspec.field(default_factory=time.time)
+    """Seconds since 1970. Where an expression names a date, it is the one of this moment, however long the run takes:
+    midnight is never in the middle of it."""
     node: str
     version: int = 0
     """Of the config."""
@@ -139,6 +145,10 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True):
     def at_destination(self, name: str) -> str:
         """Give the path of a name in the destination folder."""
         return join(self.spec.destination_path, name)
+
+    def moment_of(self, delivery: str) -> Moment:
+        """Give the moment at which a delivery was taken: that of its id, at each attempt and for each leader."""
+        return moment_of(self.spec, taken_at(delivery))
 
     @property
     def place(self) -> str:

@@ -15,7 +15,7 @@ import msgspec
 
 from mft.errors import Conflict, LeadershipLost, MftError, NotFound, Unavailable
 from mft.events import catalogue
-from mft.model.delivery import TAKEN_FOLDER, Record, taken_at
+from mft.model.delivery import TAKEN_FOLDER, Record
 from mft.transfers.archive import archive_done
 from mft.transfers.checking import Sent, check_arrived
 from mft.transfers.commands import run_after, run_before
@@ -94,7 +94,7 @@ async def _begin(context: RunContext, taken: Taken, record: Record | None) -> Re
     """
     if record is not None:
         await _still_there(context, taken, record)
-    wanted = await place(context, target_of(context.spec.names, taken.name, taken_at(taken.delivery)))
+    wanted = await place(context, target_of(context.spec.names, taken.name, context.moment_of(taken.delivery)))
     verdict = await judge(context, taken.delivery, wanted, wanted)
     if verdict.is_skipped:
         source = await context.source.lstat(taken.path(context.spec.source_path))

@@ -14,7 +14,7 @@ from typing import cast
 
 from mft.errors import Invalid, NotFound
 from mft.events import catalogue
-from mft.model.delivery import Record, taken_at
+from mft.model.delivery import Record
 from mft.transfers.context import RunContext
 from mft.transfers.naming import target_of, unstamped
 from mft.transfers.remotes.base import Entry, Remote, join, parents
@@ -55,14 +55,14 @@ def wanted_of(context: RunContext, taken: Taken, target: str) -> str:
     fallback = context.spec.destination_fallback_path
     if fallback and _is_below(fallback, target):
         return unstamped(target)
-    return target_of(context.spec.names, taken.name, taken_at(taken.delivery))
+    return target_of(context.spec.names, taken.name, context.moment_of(taken.delivery))
 
 
 def tell_diverted(context: RunContext, taken: Taken, record: Record) -> None:
     """Tell of a file that came below the fallback folder, because its own was missing."""
     fallback = context.spec.destination_fallback_path
     try:
-        wanted = target_of(context.spec.names, taken.name, taken_at(taken.delivery))
+        wanted = target_of(context.spec.names, taken.name, context.moment_of(taken.delivery))
     except Invalid:  # Other rules than those of its own time.
         return
     if not fallback or not _folder(wanted) or _folder(record.final_name) != join(fallback, _folder(wanted)):

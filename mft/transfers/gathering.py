@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from typing import NamedTuple
 
+from mft.model.dates import Moment
 from mft.model.delivery import Term
 from mft.model.transfer_parts import BatchSpec
 from mft.model.transfers import TransferSpec
@@ -74,10 +75,14 @@ class Batch(NamedTuple):
 class Gathering:
     """Collects the sources that make the next batch, in bounded memory however many there are."""
 
-    def __init__(self, spec: TransferSpec, *, taken: int = 0, has_marker: bool = False) -> None:
-        """Begin; `taken` files of the batch are taken already, and among them perhaps the marker."""
+    def __init__(self, spec: TransferSpec, moment: Moment, *, taken: int = 0, has_marker: bool = False) -> None:
+        """Begin; `taken` files of the batch are taken already, and among them perhaps the marker.
+
+        `moment` is that of a date in the marker's expression.
+        """
         assert spec.batch is not None
         self._spec = spec
+        self._moment = moment
         self._batch = spec.batch
         self._taken = taken
         self._has_marker = has_marker
@@ -102,7 +107,7 @@ class Gathering:
         self._fingerprint = (self._fingerprint + hash((entry.name, entry.size_bytes, entry.mtime))) % 2**64
         self._unstable += not is_stable
         self._failed += not is_due
-        if is_marker(entry.name, self._spec):
+        if is_marker(entry.name, self._spec, self._moment):
             self._markers.append(entry)
             self._has_stable_marker |= is_stable
             return

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from mft.errors import Invalid
+from mft.model.dates import Moment
 from mft.model.delivery import TAKEN_FOLDER
 from mft.model.expressions import compile_expression
 from mft.model.placeholders import filled
@@ -19,19 +20,19 @@ _STAMPED = re.compile(r"-[0-9]{8}T[0-9]{6}\.[0-9]{3}Z(?:-[0-9a-f]{6})?(\.[^./]*)
 _STAMP = re.compile(r"-([0-9]{8}T[0-9]{6})\.[0-9]{3}Z-[0-9a-f]{6}(?:\.[^.]*)?$")
 
 
-def target_of(rules: Sequence[NameRule], path: str, at: float) -> str:
+def target_of(rules: Sequence[NameRule], path: str, taken: Moment) -> str:
     """Give the path under the destination folder for the file at `path` under the source folder.
 
-    `at` is when it was taken, in seconds since 1970.
+    `taken` is when it was taken, for dates: one in `match` is by the clocks of its zone, one in a template is in UTC.
 
     Raises:
         Invalid: the rules make a path that cannot be used.
     """
     target = path
     for rule in rules:
-        groups = compile_expression(rule.match).groups(target)
+        groups = compile_expression(rule.match).groups(target, taken)
         if groups is not None:
-            target = _applied(rule, target, groups, at)
+            target = _applied(rule, target, groups, taken.at)
     if problem := _problem(target):
         made = f"its name rules make {shown(target)!r} of {shown(path)}" if target != path else f"it is named {path!r}"
         raise Invalid(f"{made}, which cannot be used: {problem}")

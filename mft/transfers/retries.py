@@ -17,6 +17,7 @@ class _Waiting(NamedTuple):
     counted: int
     due: float
     source: Kept | None
+    began_at: float | None
 
 
 class Retries:
@@ -37,13 +38,31 @@ class Retries:
             return 0.0
         return max(0.0, waiting.due - now)
 
-    def failed(self, key: str, now: float, retry: RetrySpec, *, counts: bool, source: Kept | None = None) -> int:
-        """Take note of a failure. Returns how many by now count against the file."""
+    def began_at(self, key: str, source: Kept | None = None) -> float | None:
+        """Say by which time the file was meant when it first failed, as `failed` was told; None: it did not."""
+        waiting = self._waiting.get(key)
+        return None if waiting is None or waiting.source != source else waiting.began_at
+
+    def failed(
+        self,
+        key: str,
+        now: float,
+        retry: RetrySpec,
+        *,
+        counts: bool,
+        source: Kept | None = None,
+        began_at: float | None = None,
+    ) -> int:
+        """Take note of a failure. Returns how many by now count against the file.
+
+        `began_at` is in seconds since 1970; that of the first failure is kept.
+        """
         before = self._waiting.pop(key, None)
         if before is None or before.source != source:
-            before = _Waiting(0, 0, 0.0, source)
+            before = _Waiting(0, 0, 0.0, source, began_at)
         wait_s = min(retry.most_s, retry.first_s * 2.0 ** min(before.tries, 60))
-        after = _Waiting(before.tries + 1, before.counted + counts, now + self._draw(wait_s / 2, wait_s), source)
+        due = now + self._draw(wait_s / 2, wait_s)
+        after = _Waiting(before.tries + 1, before.counted + counts, due, source, before.began_at)
         if len(self._waiting) >= _FILES_MAX:
             for forgotten in sorted(self._waiting, key=lambda each: self._waiting[each].due)[: _FILES_MAX // 10]:
                 del self._waiting[forgotten]

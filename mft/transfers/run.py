@@ -39,9 +39,9 @@ async def run_pass(
         Unavailable: source or destination cannot be reached.
         MftError: the source folder cannot be listed, or the destination takes nothing.
     """
-    work = Work(context, records, stability, tally)
-    attempts = Attempts(context, work, tally)
     try:
+        work = Work(context, records, stability, tally)
+        attempts = Attempts(context, work, tally)
         if sweep:
             await sweep_temp(context, records)
             await _tell_orphans(context)

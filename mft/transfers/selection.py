@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
+from zoneinfo import ZoneInfo
 
-from mft.errors import Exhausted, MftError, NotFound, Unavailable
+from mft.errors import Exhausted, Invalid, MftError, NotFound, Unavailable
+from mft.model.dates import Moment
 from mft.model.delivery import is_temp
 from mft.model.expressions import compile_expression
 from mft.model.transfers import TransferSpec
@@ -20,16 +22,37 @@ Skipped = Callable[[str, str], None]
 news, but not all that stood in it was met."""
 
 
-def is_wanted(entry: Entry, spec: TransferSpec, now: float) -> bool:
+def is_dated(spec: TransferSpec) -> bool:
+    """Say whether one of the transfer's expressions names a date."""
+    texts = [spec.source_filter, *(rule.match for rule in spec.names)]
+    if spec.batch is not None and spec.batch.marker:
+        texts.append(spec.batch.marker)
+    return any(compile_expression(text).is_dated for text in texts)
+
+
+def moment_of(spec: TransferSpec, at: float) -> Moment:
+    """Give the moment, in seconds since 1970, by which the transfer's expressions are judged, in its time zone.
+
+    Raises:
+        Invalid: there is no such zone. It was checked when it was applied, but one instance's own values were not.
+    """
+    try:
+        return Moment(at, ZoneInfo(spec.start.time_zone))
+    except (KeyError, ValueError, OSError) as error:  # Of the library: see `zone_problem`.
+        raise Invalid(f"there is no time zone {spec.start.time_zone!r}") from error
+
+
+def is_wanted(entry: Entry, spec: TransferSpec, now: float, moment: Moment) -> bool:
     """Say whether the transfer means this file; `entry.name` is its path under the source folder, `now` since 1970.
 
     Hidden ones are never meant, nor what is no plain file. A batch's marker is, whatever the filter says. Nor are temp
     files, which may have names that are not hidden: another transfer may deliver to where this one takes from.
+    `moment` is that of dates in expressions; a file's age is counted to `now`.
     """
     name = entry.name.rpartition("/")[2]
     if not entry.is_file or name.startswith(".") or is_temp(name):
         return False
-    if not (compile_expression(spec.source_filter).matches(entry.name) or is_marker(entry.name, spec)):
+    if not (compile_expression(spec.source_filter).matches(entry.name, moment) or is_marker(entry.name, spec, moment)):
         return False
     age_s = now - entry.mtime
     if spec.source_age_min_s and age_s < spec.source_age_min_s:
@@ -37,10 +60,10 @@ def is_wanted(entry: Entry, spec: TransferSpec, now: float) -> bool:
     return not (spec.source_age_max_s and age_s > spec.source_age_max_s)
 
 
-def is_marker(path: str, spec: TransferSpec) -> bool:
+def is_marker(path: str, spec: TransferSpec, moment: Moment) -> bool:
     """Say whether this file says that its batch is complete."""
     marker = spec.batch.marker if spec.batch is not None else ""
-    return bool(marker) and compile_expression(marker).matches(path)
+    return bool(marker) and compile_expression(marker).matches(path, moment)
 
 
 async def walk(source: Remote, folder: str, skipped: Skipped, *, recursive: bool) -> AsyncGenerator[Entry, None]:

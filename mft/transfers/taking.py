@@ -64,6 +64,22 @@ def new_deliveries(transfer: str, now: float, count: int) -> list[str]:
     return [start + noise[at : at + size] for at in range(0, size * count, size)]
 
 
+class DeliveryIds:
+    """Makes delivery ids that may have their time in common.
+
+    They count on from a random number: of very many random ones two could be the same.
+    """
+
+    def __init__(self, transfer: str) -> None:
+        self._prefix = delivery_prefix(transfer)
+        self._number = secrets.randbits(40)
+
+    def next(self, at: float) -> str:
+        """Make one, as `new_delivery` does."""
+        self._number = (self._number + 1) % 2**40
+        return f"{self._prefix}{int(at * 1000):012x}{self._number:010x}"
+
+
 class Stability:
     """Which files have not changed for the stable interval, as far as this worker has watched them.
 

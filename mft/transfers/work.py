@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import NamedTuple
 
 from mft.aio import boottime
 from mft.errors import Denied, Exhausted, LeadershipLost, MftError, NotFound, Unavailable
 from mft.events import catalogue
-from mft.model.delivery import LEDGER_ENTRIES_MANY, LEDGER_ENTRIES_MAX, TAKEN_FOLDER, Kept, Record
+from mft.model.dates import Moment, is_same_hour
+from mft.model.delivery import LEDGER_ENTRIES_MANY, LEDGER_ENTRIES_MAX, TAKEN_FOLDER, Kept, Record, taken_at
 from mft.transfers.context import RunContext
 from mft.transfers.failures import Failure
 from mft.transfers.missing import Missing
 from mft.transfers.remotes.base import Entry, join
-from mft.transfers.selection import is_marker, is_wanted, walk
-from mft.transfers.taking import Stability, Taken, find_taken, identity, new_delivery, take
+from mft.transfers.selection import is_dated, is_marker, is_wanted, moment_of, walk
+from mft.transfers.taking import DeliveryIds, Stability, Taken, find_taken, identity, new_deliveries, take
 
 GONE_SOURCES_MAX = 1000
 """Vanished sources that one pass reports, so that the answer stays small; the next pass reports more."""
@@ -93,6 +94,15 @@ class Work:
         self._refusals = 0
         self.refused = 0
         """Sources that could not be taken now."""
+        self._is_dated = is_dated(context.spec)
+        self._ids = DeliveryIds(context.transfer)
+        self.moment = moment_of(context.spec, context.began_at)
+        """By which dates in expressions are judged: one for the whole pass, however long it takes."""
+
+    def go_on_with(self, items: Iterable[Item]) -> None:
+        """Judge dates as when these were taken: to their batch belongs what was meant then, not what is meant today."""
+        times = [at for item in items if (at := taken_at(item.taken.delivery))]
+        self.moment = self.moment._replace(at=min(times, default=self.moment.at))
 
     async def left_open(self) -> LeftOpen:
         """List what stands in `.mft/` and what else the journal has open. A record that means nothing any more goes."""
@@ -135,7 +145,7 @@ class Work:
         if not _is_text(entry.name):
             self.refuse(entry, _NO_TEXT)
             return None
-        delivery = new_delivery(self._context.transfer, time.time())
+        [delivery] = self.new_deliveries([entry])
         if not self._spec.delete_source:
             return Item(Taken.of(delivery, entry, is_kept=True))
         try:
@@ -149,11 +159,25 @@ class Work:
             self.refuse(entry, str(error))
             return None
         self.took()
+        self._context.memory.retries.forget(entry.name)  # The next one of this name is another file.
         if taken is None:
             fields = {"transfer": self._context.transfer, "path": join(self._spec.source_path, entry.name)}
             self._context.emit(catalogue.SOURCE_VANISHED, fields)
             return None
         return Item(taken)
+
+    def new_deliveries(self, entries: Sequence[Entry]) -> list[str]:
+        """Make an id for the delivery of each of these sources, with the time at which it is taken: now.
+
+        Where a date counts and another hour has begun since, it is the time by which the source is meant: so what is
+        asked later by the delivery's time, by any attempt of any leader, has the same answer.
+        """
+        now = time.time()
+        if not self._is_dated:
+            return new_deliveries(self._context.transfer, now, len(entries))
+        meant = [self._meant_by(entry, now) or self.moment for entry in entries]
+        here = self.moment._replace(at=now)
+        return [self._ids.next(now if is_same_hour(moment, here) else moment.at) for moment in meant]
 
     def took(self) -> None:
         """Take note that sources could be taken: what is refused is single files again."""
@@ -162,8 +186,10 @@ class Work:
     def refuse(self, entry: Entry, reason: str) -> None:
         """Leave a source where it is, and tell why; it is tried again."""
         self.refused += 1
-        key, source = (entry.name, None) if self._spec.delete_source else (f"kept:{entry.name}", identity(entry))
-        self._context.memory.retries.failed(key, boottime(), self._spec.retry, counts=False, source=source)
+        key, source = self._key_of(entry)
+        at = self.moment.at
+        retries = self._context.memory.retries
+        retries.failed(key, boottime(), self._spec.retry, counts=False, source=source, began_at=at)
         self._tally.failed += 1
         self.report(entry.name, reason)
 
@@ -175,9 +201,7 @@ class Work:
 
     def is_due(self, entry: Entry) -> bool:
         """Say whether a source is not waiting after a failure."""
-        if self._spec.delete_source:
-            return self._is_due(entry.name, None)
-        return self._is_due(f"kept:{entry.name}", identity(entry))
+        return self._is_due(*self._key_of(entry))
 
     def report(self, name: str, reason: str, delivery: str = "") -> None:
         """Tell of a file (or folder) that fails and is tried again."""
@@ -235,6 +259,22 @@ class Work:
             self._tally.waits(interval_s)
         return is_stable
 
+    def _key_of(self, entry: Entry) -> tuple[str, Kept | None]:
+        """Say what failures of a source that is not taken are counted under."""
+        return (entry.name, None) if self._spec.delete_source else (f"kept:{entry.name}", identity(entry))
+
+    def _meant_by(self, entry: Entry, now: float) -> Moment | None:
+        """Give the moment by which the transfer means a source; None if it does not.
+
+        As a rule the pass's; else the one by which it was meant when it failed, for it was told that it is tried again.
+        """
+        if is_wanted(entry, self._spec, now, self.moment):
+            return self.moment
+        at = self._context.memory.retries.began_at(*self._key_of(entry)) if self._is_dated else None
+        if at is None or not is_wanted(entry, self._spec, now, self.moment._replace(at=at)):
+            return None
+        return self.moment._replace(at=at)
+
     async def _wanted(self, missing: Missing | None = None) -> AsyncGenerator[Entry, None]:
         """Yield what the transfer means; `missing` hears of all that there is."""
         folder, recursive = self._spec.source_path, self._spec.recursive
@@ -251,7 +291,7 @@ class Work:
                     missing.meet(entry)
                 if entry.is_folder:
                     await self._remove_if_empty_for_long(entry)
-                elif is_wanted(entry, self._spec, time.time()):
+                elif self._meant_by(entry, time.time()) is not None:
                     yield entry
 
     async def _remove_if_empty_for_long(self, folder: Entry) -> None:
@@ -309,7 +349,7 @@ class Work:
         """
         if known is None or known == identity(entry):
             return known is not None
-        return not self._spec.resend_changed and not is_marker(entry.name, self._spec)
+        return not self._spec.resend_changed and not is_marker(entry.name, self._spec, self.moment)
 
     async def _forget_gone(self, missing: Missing, aside: Mapping[str, str], room: int) -> None:
         """Have the ledger forget what is gone, and the quarantine (`aside`: name → delivery); warn of little room."""

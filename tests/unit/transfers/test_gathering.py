@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mft.model.dates import Moment
 from mft.model.delivery import Term
 from mft.model.transfer_parts import BatchSpec
 from mft.model.transfers import TransferSpec
 from mft.transfers.gathering import Batch, Gathering, Quiet, Waiting
 from mft.transfers.remotes.base import Entry
+
+NOW = Moment(1_700_000_000.0, UTC)
 
 
 def _spec(batch: BatchSpec) -> TransferSpec:
@@ -25,7 +30,7 @@ def test_the_oldest_that_fit_and_the_marker_with_the_last(
     mtimes: list[int], files_max: int, markers: int, has_unstable: bool
 ) -> None:
     """Goal: a batch is bounded, oldest first, complete with its marker alone. Method: any files and markers."""
-    gathering = Gathering(_spec(BatchSpec(marker="*.done", files_max=files_max)))
+    gathering = Gathering(_spec(BatchSpec(marker="*.done", files_max=files_max)), NOW)
     for number, mtime in enumerate(mtimes):
         gathering.add(_entry(str(number), mtime), is_stable=not has_unstable)
     for number in range(markers):
@@ -49,7 +54,9 @@ def test_a_full_batch_waits_for_nothing(files: list[tuple[int, bool]], files_max
 
     A marker is not sent with it: more may come.
     """
-    gathering = Gathering(_spec(BatchSpec(interval_s=10, marker="*.done" if has_marker else "", files_max=files_max)))
+    gathering = Gathering(
+        _spec(BatchSpec(interval_s=10, marker="*.done" if has_marker else "", files_max=files_max)), NOW
+    )
     for number, (mtime, is_stable) in enumerate(files):
         gathering.add(_entry(str(number), mtime), is_stable=is_stable)
     if has_marker:
@@ -69,7 +76,7 @@ def test_a_full_batch_waits_for_its_marker_and_for_what_failed() -> None:
     """Goal: full is not complete. Method: no marker, one that is still written; a file that has failed lately."""
 
     def look(batch: BatchSpec, **last: bool) -> Batch:
-        gathering = Gathering(_spec(batch))
+        gathering = Gathering(_spec(batch), NOW)
         for name in ("a", "b"):
             gathering.add(_entry(name), is_stable=True)
         if last:
@@ -111,7 +118,7 @@ def test_quiet_begins_anew_with_each_change() -> None:
     spec, quiet = _spec(BatchSpec(interval_s=10)), Quiet()
 
     def look(now: float, *entries: Entry) -> int:
-        gathering = Gathering(spec)
+        gathering = Gathering(spec, NOW)
         for entry in entries:
             gathering.add(entry, is_stable=True)
         batch = gathering.result(quiet, now)
@@ -128,6 +135,6 @@ def test_quiet_begins_anew_with_each_change() -> None:
 def test_what_is_taken_already_counts() -> None:
     """Goal: a successor completes what its predecessor began to take. Method: all but the marker, and the marker."""
     spec = _spec(BatchSpec(marker="m"))
-    assert Gathering(spec, taken=3).result(Quiet(), 0.0).reason
-    assert Gathering(spec, taken=3, has_marker=True).result(Quiet(), 0.0) == ((), 0.0, "")
-    assert Gathering(spec).result(Quiet(), 0.0) == ((), 0.0, "")
+    assert Gathering(spec, NOW, taken=3).result(Quiet(), 0.0).reason
+    assert Gathering(spec, NOW, taken=3, has_marker=True).result(Quiet(), 0.0) == ((), 0.0, "")
+    assert Gathering(spec, NOW).result(Quiet(), 0.0) == ((), 0.0, "")

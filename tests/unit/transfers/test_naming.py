@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from mft.errors import Invalid
+from mft.model.dates import Moment
 from mft.model.transfer_parts import NameRule
 from mft.transfers.naming import stamp_of, stamped, target_of, unstamped
 
 AT = 1_795_383_378.123  # 2026-11-22 21:36:18.123 UTC
+TAKEN = Moment(AT, ZoneInfo("Pacific/Auckland"))
+"""There it is 10:36 on the next day."""
 
 
 def named(path: str, *rules: dict[str, Any]) -> str:
-    return target_of([NameRule(**rule) for rule in rules], path, AT)
+    return target_of([NameRule(**rule) for rule in rules], path, TAKEN)
 
 
 def template(text: str, match: str = "*") -> dict[str, Any]:
@@ -37,6 +41,21 @@ def template(text: str, match: str = "*") -> dict[str, Any]:
 def test_a_template(path: str, text: str, made: str) -> None:
     """Goal: each placeholder has its value, other braces are text. Method: one path, one template."""
     assert named(path, template(text)) == made
+
+
+@pytest.mark.parametrize(
+    ("match", "made"),
+    [
+        ("t/*-{date}.csv/", "today"),
+        ("t/*-{date}.csv/-1d", None),
+        ("t/*-{date}.csv/-1d..0d", "today"),
+        ("t/!*-{date}.csv/", None),
+    ],
+)
+def test_a_date_in_match_is_that_of_taking_in_the_zone_of_the_transfer(match: str, made: str | None) -> None:
+    """Goal: a rule means the file of the day on which it was taken. Method: an instant with another date in UTC."""
+    rule = {"action": "fixed-path", "template": "today", "match": match}
+    assert named("a-20261123.csv", rule) == (made or "a-20261123.csv")
 
 
 @pytest.mark.parametrize(
@@ -100,7 +119,7 @@ def test_what_cannot_be_used(text: str, why: str) -> None:
 def test_a_partner_cannot_name_a_way_out(name: str) -> None:
     """Goal: names that a server lists are not trusted either. Method: no rule at all."""
     with pytest.raises(Invalid, match="cannot be used"):
-        target_of([], name, AT)
+        target_of([], name, TAKEN)
 
 
 def test_a_time_in_a_name() -> None:

@@ -56,3 +56,16 @@ def test_memory_is_bounded() -> None:
         retries.failed(str(number), float(number), retry, counts=True)
     assert len(retries._waiting) <= module._FILES_MAX
     assert retries.wait_s(str(module._FILES_MAX + 4), float(module._FILES_MAX + 4)) > 0
+
+
+def test_by_which_time_a_file_was_meant() -> None:
+    """Goal: the first failure's time counts, of this source. Method: two failures, another source, success."""
+    retries, retry = Retries(random.Random(1)), RetrySpec()
+    before, after = Kept(1, 1.0), Kept(1, 2.0)
+    assert retries.began_at("kept:a", before) is None
+    for began_at in (5.0, 6.0):
+        retries.failed("kept:a", 0.0, retry, counts=True, source=before, began_at=began_at)
+    assert retries.began_at("kept:a", before) == 5.0
+    assert retries.began_at("kept:a", after) is None
+    retries.forget("kept:a")
+    assert retries.began_at("kept:a", before) is None
