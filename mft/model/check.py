@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from mft.errors import Problem
+from mft.model.check_conversions import check_conversions
 from mft.model.check_files import check_files
 from mft.model.check_leader_groups import check_leader_groups, warn_leader_groups
 from mft.model.check_locations import check_locations, warn_locations
@@ -198,6 +199,7 @@ _RULES: tuple[Callable[[Config], Iterator[Problem]], ...] = (
     _variables,
     check_files,
     check_names,
+    check_conversions,
     check_leader_groups,
     check_starts,
 )

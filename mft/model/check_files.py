@@ -20,6 +20,8 @@ def check_files(config: Config) -> Iterator[Problem]:
         yield from _readable(transfer.source_filter, "transfers", id, "source_filter")
         for n, rule in enumerate(transfer.names):
             yield from _readable(rule.match, "transfers", id, "names", n, "match")
+        for n, conversion in enumerate(transfer.conversions):
+            yield from _readable(conversion.match, "transfers", id, "conversions", n, "match")
         if transfer.batch is not None and transfer.batch.marker:
             yield from _readable(transfer.batch.marker, "transfers", id, "batch", "marker")
         yield from _folders(config, id, transfer)

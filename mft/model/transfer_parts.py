@@ -1,4 +1,4 @@
-"""The tables within a transfer: names at the destination, archive, batch, expectation, retries, commands."""
+"""The tables within a transfer: names at the destination, conversions, archive, batch, expectation, and so on."""
 
 from __future__ import annotations
 
@@ -42,6 +42,34 @@ class NameRule(Spec, frozen=True, kw_only=True):
     """Text with `{path}`, `{folder}`, `{name}`, `{stem}`, `{extension}` (with its dot), `{group.1}` (of `match`),
     `{now.date}` (`20261231`), `{now.time}` (`235959`), `{now.timestamp}` (seconds), `{now.year}`, `{now.month}`,
     `{now.day}`; the time is that of taking, in UTC."""
+
+
+class ConversionRule(Spec, frozen=True, kw_only=True):
+    """`[[transfers.ID.conversions]]`: what the content of some files becomes on its way.
+
+    The first rule that matches a file counts; files without one are sent as they are, and so are those of a rule that
+    names neither encodings nor line ends. A byte order mark at the beginning of a source is understood and not passed
+    on; at the destination there is one only where `encoding_to` says so. What has no text has no mark either.
+    """
+
+    match: str = "*"
+    """Which files: an expression as in `source_filter`, on the path under the source folder."""
+    encoding_from: str = ""
+    """Encoding of the source's text, by any name that Python has for it: `utf-8`, `utf-16-le`, `cp1252`, `iso-8859-15`,
+    the EBCDIC code pages `cp037`, `cp273`, `cp500`, `cp1140`, …; `utf-16` and `utf-32` need a byte order mark, which
+    says in which order the bytes are. What is not in this encoding fails its file."""
+    encoding_to: str = ""
+    """Encoding at the destination. With a byte order mark: `utf-8-sig`, `utf-16` and `utf-32` (both little-endian);
+    without: all others, also `utf-8`, `utf-16-le`, `utf-16-be`. A character that it does not have fails the file."""
+    line_ends: Literal["keep", "lf", "crlf", "nel"] = "keep"
+    """What lines end with at the destination. In the source CR LF and LF end them, in EBCDIC NEL (0x15) too; a CR by
+    itself stays. `nel` is for EBCDIC, where `lf` is 0x25. Without encodings the bytes of ASCII are meant, which suits
+    every encoding but UTF-16, UTF-32 and EBCDIC."""
+
+    @property
+    def converts(self) -> bool:
+        """Whether it changes anything, or looks whether content is what it should be."""
+        return bool(self.encoding_from) or self.line_ends != "keep"
 
 
 class ArchiveSpec(Spec, frozen=True, kw_only=True):

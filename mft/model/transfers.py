@@ -13,6 +13,7 @@ from mft.model.transfer_parts import (
     ArchiveSpec,
     BatchSpec,
     CommandsSpec,
+    ConversionRule,
     ExpectSpec,
     NameRule,
     OverwriteRule,
@@ -57,6 +58,9 @@ class TransferSpec(Spec, frozen=True, kw_only=True):
     that it was to have, and folders are made for that alone. Empty: the folders that paths need are made."""
     names: tuple[NameRule, ...] = ()
     """How names change on the way; without a rule they stay."""
+    conversions: tuple[ConversionRule, ...] = ()
+    """What becomes of content on the way: other encodings, other line ends; without a rule it stays as it is. Sizes and
+    hashes are then those of what arrives; the archive keeps the source's own bytes."""
     overwrite_rule: OverwriteRule = "overwrite"
     """What to do where the destination has a file of this name: `overwrite` replaces it in one step, `fail` fails the
     file, `skip` counts the source as delivered, `disable` leaves it to the destination, `timestamp-always` puts the
