@@ -5,6 +5,7 @@ delivery.py     one file: upload, intent, rename, done; and the takeover of what
 bundle.py       many small files at one time, each step of delivery.py for all of them together
 context.py      what the deliveries of one run share: places, permit, journal
 sending.py      bytes to a temp file; goes on where an attempt of the term was cut off
+converting.py   content that becomes another on its way: encodings, line ends
 hashing.py      the SHA-256 of what is sent, and places from which sending can go on
 checking.py     whether what arrived is what was sent
 naming.py       what a file is called at its destination; pure

@@ -21,6 +21,7 @@ from mft.model.delivery import TAKEN_FOLDER, Record
 from mft.model.locations import SshLocationSpec
 from mft.transfers.attempts import Attempts
 from mft.transfers.context import RunContext
+from mft.transfers.converting import rule_for
 from mft.transfers.delivery import Prepared, facts_of, remove_temp
 from mft.transfers.folders import make_folders
 from mft.transfers.located import LocatedRemote
@@ -96,10 +97,16 @@ class Bundler:
         self._source, self._giver = source
         self._destination, self._taker = destination
         self._place = context.place
+        self._conversions = context.spec.conversions
 
     def takes(self, entry: Item | Entry) -> bool:
-        """Say whether this may go in a bundle: a new source. One whose name cannot be journalled is told of alone."""
-        return isinstance(entry, Entry) and entry.size_bytes <= WHOLE_BYTES_MAX and entry.name.isprintable()
+        """Say whether this may go in a bundle: a new source that is sent as it is.
+
+        One whose name cannot be journalled is told of alone.
+        """
+        if not isinstance(entry, Entry) or entry.size_bytes > WHOLE_BYTES_MAX or not entry.name.isprintable():
+            return False
+        return not self._conversions or rule_for(self._conversions, entry.name) is None
 
     async def deliver(self, entries: Sequence[Entry]) -> list[bool]:
         """Take these sources and bring them to their destination. Returns of each whether it arrived.

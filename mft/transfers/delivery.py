@@ -105,16 +105,12 @@ async def _begin(context: RunContext, taken: Taken, record: Record | None) -> Re
 
 async def _upload(context: RunContext, taken: Taken, wanted: str, target: str) -> Record:
     """Upload under a new temp name, check what arrived, and journal the intent to publish it."""
-    source_path = taken.path(context.spec.source_path)
-    before = await context.source.lstat(source_path)
+    before = await context.source.lstat(taken.path(context.spec.source_path))
     if taken.seen is not None and before != taken.seen:
         raise Conflict(f"{taken.name} has changed since it was listed; it is sent when it is stable", code=CHANGED)
     sending = Sending(context, taken, before)
     try:
         await sending.send()
-        after = await context.source.lstat(source_path)
-        if after != before or sending.bytes_done != before.size_bytes:
-            raise Conflict(f"{taken.name} changed while it was read; it is sent again when it is stable", code=CHANGED)
         await _check(context, sending)
         verdict = await judge(context, taken.delivery, wanted, target)
     except LeadershipLost:
@@ -154,7 +150,8 @@ def _record(context: RunContext, taken: Taken, target: str, source: Entry, sendi
         name=taken.name,
         target="" if target == taken.name else target,
         names=(sending.temp,) if sending is not None else (),
-        size_bytes=source.size_bytes,
+        # Of what arrives: of a source that is converted it is another.
+        size_bytes=sending.bytes_done if sending is not None else source.size_bytes,
         sha256=sending.sha256 if sending is not None else "",
         node=context.node,
         kept=identity(source) if taken.is_kept else None,

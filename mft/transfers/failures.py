@@ -32,6 +32,9 @@ Step = Literal["open", "pass", "file"]
 CHANGED = "MFT-FILE-1001"
 """Code of the `Conflict` that says that a source has changed: it is tried when it is stable, and is not to blame."""
 
+UNCONVERTIBLE = "MFT-FILE-1002"
+"""Code of the `Invalid` that says that content is not what its rule of conversion takes it for."""
+
 INTERNAL = "MFT-INTERNAL-1001"
 """Code of an error that was not foreseen: a bug."""
 
