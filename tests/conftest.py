@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.rig.binaries import SERVERS
@@ -22,6 +23,9 @@ from tests.rig.sshd import Sshd, run_sshd
 def pytest_configure() -> None:
     """Before anything starts: processes orphaned by a test come to us, where the leak check sees them."""
     adopt_orphans()
+    # On a busy machine one example may take any time.
+    hypothesis.settings.register_profile("any machine", deadline=None)
+    hypothesis.settings.load_profile("any machine")
     # A bare machine has no OpenSSH client: then the fetched one is used, as by users of the demo.
     os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", os.defpath), str(SERVERS / "bin")))
 

@@ -52,7 +52,7 @@ _ids = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="
 
 
 @given(st.sets(_ids, max_size=30))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_packing_loses_nothing(names: set[str]) -> None:
     """Goal: what is read is what was written. Method: any ids, packed and unpacked."""
     config = accounts(names)
@@ -69,7 +69,7 @@ def test_a_full_config_packs_to_itself() -> None:
 
 
 @given(st.integers(0, 2999))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_one_changed_account_changes_one_chunk(n: int) -> None:
     """Goal: small changes are cheap. Method: 3,000 accounts in 16 buckets, any one of them changed."""
     config = accounts(range(3000))

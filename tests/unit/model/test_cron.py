@@ -68,7 +68,7 @@ def test_changes_of_the_clock(zone: ZoneInfo, after: str, expression: str, expec
     assert shown(expression, zone, after, len(expected)) == expected
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from([BERLIN, NEW_YORK, LORD_HOWE, ZoneInfo("UTC"), ZoneInfo("Africa/Casablanca")]),
     st.integers(0, 59),
@@ -84,7 +84,7 @@ def test_a_time_of_the_day_comes_once_each_day(zone: ZoneInfo, minute: int, hour
     assert found == sorted(set(found))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from([BERLIN, NEW_YORK, LORD_HOWE]),
     st.sampled_from(["*/7 * * * *", "30 */2 * * *", "0 * * * *", "15,45 */3 * * sun"]),

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mft.model.dates import DATE_PLACEHOLDERS, Moment, dates_of, is_same_hour, parse_span
@@ -97,7 +97,6 @@ def test_midnight_is_that_of_the_zone() -> None:
     assert expression.matches("a-20261128.csv", Moment(behind.at, UTC))
 
 
-@settings(deadline=None)
 @given(TIMES, ZONES, st.integers(-400, 400))
 def test_days_follow_each_other(seconds: int, zone: ZoneInfo, offset: int) -> None:
     """Goal: no day is left out or comes twice, whatever the clocks do. Method: any moment, any zone, any offset."""
@@ -108,7 +107,6 @@ def test_days_follow_each_other(seconds: int, zone: ZoneInfo, offset: int) -> No
     assert dates(moment, f"{offset:+d}d..{offset + 1:+d}d")[0] == found
 
 
-@settings(deadline=None)
 @given(TIMES, ZONES, st.integers(-400, 400))
 def test_months_follow_each_other(seconds: int, zone: ZoneInfo, offset: int) -> None:
     """Goal: each offset is one month on from the one before. Method: any moment; count months since the year 0."""
@@ -117,14 +115,12 @@ def test_months_follow_each_other(seconds: int, zone: ZoneInfo, offset: int) -> 
     assert second == first + 1
 
 
-@settings(deadline=None)
 @given(st.floats(0, 2.0**48), ZONES, st.sampled_from(["", "-9999m", "+9999m", "+9999d", "-9999h"]))
 def test_any_time_that_a_name_may_have_is_told(seconds: float, zone: ZoneInfo, offset: str) -> None:
     """Goal: a forged name breaks nothing. Method: times up to the greatest that a delivery's id can have."""
     assert dates(Moment(seconds, zone), offset)
 
 
-@settings(deadline=None)
 @given(TIMES, st.integers(0, 7200), ZONES)
 def test_one_hour_is_one_date(seconds: int, later: int, zone: ZoneInfo) -> None:
     """Goal: within what counts as one hour no placeholder changes. Method: any two moments up to two hours apart."""

@@ -10,7 +10,7 @@ from datetime import UTC
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mft.model.check import check
@@ -98,7 +98,6 @@ def test_a_glob_is_that_of_the_shell(glob: str, folder: str, name: str) -> None:
     assert compile_expression(glob).matches(path, NOW) is fnmatch.fnmatchcase(name, glob)
 
 
-@settings(deadline=None)
 @given(glob=GLOBS.map("".join), folder=FOLDERS, name=NAMES)
 def test_the_spelled_out_glob_is_the_plain_one(glob: str, folder: str, name: str) -> None:
     """Goal: `g/…/` changes nothing, and its `i` nothing but the case. Method: both forms, on a name in capitals too."""

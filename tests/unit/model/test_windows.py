@@ -87,7 +87,7 @@ def test_the_last_day_ends_in_the_next_month() -> None:
     assert changed.closes(at("2024-03-31 03:30")) == at("2024-03-31 04:00")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from(WEEKDAYS), st.integers(1, 31), st.integers(0, 40 * 366))
 def test_any_day_that_there_is_comes_within_the_look(weekday: str, day: int, ahead: int) -> None:
     """Goal: no window is said never to open that does. Method: any weekday that is to be any day of a month."""
@@ -142,7 +142,7 @@ def test_changes_of_the_clock() -> None:
     assert closes - opens == timedelta(hours=2.5)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 1439), st.integers(1, 1440), st.integers(0, 3 * 366 * 24 * 60))
 def test_openings_agree_with_what_is_open(begin: int, end: int, minutes: int) -> None:
     """Goal: what opens and closes does so when it says. Method: just before and at each, for any window and time."""

@@ -147,7 +147,7 @@ async def test_only_an_init_may_begin(client: Client) -> None:
         await requests.handle(struct.pack(">BI", Kind.STAT, 1) + string(b"/"))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(st.binary(min_size=5, max_size=60), st.sampled_from(list(Kind)))
 def test_any_bytes_get_an_answer(tmp_path: Path, data: bytes, kind: Kind) -> None:
     """Goal: no packet is a traceback. Method: any bytes as any request; one answer with the same id, or Invalid."""

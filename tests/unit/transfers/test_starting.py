@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -112,7 +112,6 @@ def test_a_schedule_that_is_set_has_missed_nothing() -> None:
     assert scheduled(fresh, ALWAYS, NOON).slot == 0
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["run-once", "skip", "catch-up"]), st.integers(0, 40), st.floats(0, 3599))
 def test_each_slot_is_run_or_passed_over_once(missed: Any, slots: int, more_s: float) -> None:
     """Goal: no slot is lost from the count or has two runs. Method: outages of any length under each policy."""
