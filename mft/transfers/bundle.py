@@ -106,7 +106,7 @@ class Bundler:
         """
         if not isinstance(entry, Entry) or entry.size_bytes > WHOLE_BYTES_MAX or not entry.name.isprintable():
             return False
-        return not self._conversions or rule_for(self._conversions, entry.name) is None
+        return not self._conversions or rule_for(self._conversions, entry.name, self._work.moment) is None
 
     async def deliver(self, entries: Sequence[Entry]) -> list[bool]:
         """Take these sources and bring them to their destination. Returns of each whether it arrived.

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 from mft.errors import Invalid
+from mft.model.dates import Moment
 from mft.model.encodings import MARK_DECIDES, MARKED, encoding_of, is_ebcdic
 from mft.model.expressions import compile_expression
 from mft.model.transfer_parts import ConversionRule
@@ -28,10 +29,13 @@ _BYTES = "iso8859-1"
 """Stands for no encoding at all: it has a character for each byte."""
 
 
-def rule_for(rules: Sequence[ConversionRule], path: str) -> ConversionRule | None:
-    """Give the rule by which the file at `path` under the source folder is converted; None if it is sent as it is."""
+def rule_for(rules: Sequence[ConversionRule], path: str, moment: Moment) -> ConversionRule | None:
+    """Give the rule by which the file at `path` under the source folder is converted; None if it is sent as it is.
+
+    `moment` is that of dates in expressions.
+    """
     for rule in rules:
-        if compile_expression(rule.match).matches(path):
+        if compile_expression(rule.match).matches(path, moment):
             return rule if rule.converts else None
     return None
 

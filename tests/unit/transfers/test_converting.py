@@ -5,16 +5,19 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
+from datetime import UTC
 from typing import Any
 
 import pytest
 
 from mft.errors import Invalid
+from mft.model.dates import Moment
 from mft.model.encodings import ENCODINGS, MARKED, is_ebcdic
 from mft.model.transfer_parts import ConversionRule
 from mft.transfers.converting import Conversion, rule_for
 from mft.transfers.failures import UNCONVERTIBLE
 
+NOW = Moment(1_700_000_000.0, UTC)
 ENDS = {"lf": "\n", "crlf": "\r\n", "nel": "\x85"}
 CHARACTERS = [
     *map(chr, range(0x20, 0x7F)),
@@ -243,8 +246,8 @@ def test_the_first_rule_that_matches_counts() -> None:
         ConversionRule(encoding_from="utf-8", encoding_to="ascii"),
     )
     rules = (keep, lines, text)
-    assert rule_for(rules, "raw/a.txt") is None
-    assert rule_for(rules, "a/b.txt") is lines
-    assert rule_for(rules, "a.csv") is text
-    assert rule_for((lines,), "a.csv") is None
-    assert rule_for((), "a.csv") is None
+    assert rule_for(rules, "raw/a.txt", NOW) is None
+    assert rule_for(rules, "a/b.txt", NOW) is lines
+    assert rule_for(rules, "a.csv", NOW) is text
+    assert rule_for((lines,), "a.csv", NOW) is None
+    assert rule_for((), "a.csv", NOW) is None
