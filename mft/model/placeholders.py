@@ -12,7 +12,7 @@ _GROUP = re.compile(r"group\.[1-9][0-9]?")
 
 NAME_PLACEHOLDERS = frozenset(
     {"path", "folder", "name", "stem", "extension"}
-    | {f"now.{part}" for part in ("date", "time", "timestamp", "year", "month", "day")}
+    | {f"now.{part}" for part in ("date", "time", "timestamp", "year", "month", "day", "hour", "minute", "second")}
 )
 """What a name rule's template may have, beside `{group.N}`."""
 

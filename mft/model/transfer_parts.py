@@ -41,7 +41,7 @@ class NameRule(Spec, frozen=True, kw_only=True):
     template: str = ""
     """Text with `{path}`, `{folder}`, `{name}`, `{stem}`, `{extension}` (with its dot), `{group.1}` (of `match`),
     `{now.date}` (`20261231`), `{now.time}` (`235959`), `{now.timestamp}` (seconds), `{now.year}`, `{now.month}`,
-    `{now.day}`; the time is that of taking, in UTC."""
+    `{now.day}`, `{now.hour}`, `{now.minute}`, `{now.second}`; the time is that of taking, in UTC."""
 
 
 class ConversionRule(Spec, frozen=True, kw_only=True):

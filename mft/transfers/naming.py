@@ -101,6 +101,9 @@ def _from_template(template: str, path: str, groups: tuple[str, ...], at: float)
         "now.year": f"{moment:%Y}",
         "now.month": f"{moment:%m}",
         "now.day": f"{moment:%d}",
+        "now.hour": f"{moment:%H}",
+        "now.minute": f"{moment:%M}",
+        "now.second": f"{moment:%S}",
     }
     values.update({f"group.{number}": group for number, group in enumerate(groups, 1)})
     if not folder:

@@ -29,6 +29,7 @@ def template(text: str, match: str = "*") -> dict[str, Any]:
     ("path", "text", "made"),
     [
         ("a.csv", "{stem}-{now.date}{extension}", "a-20261122.csv"),
+        ("a.csv", "{now.hour}/{now.minute}-{now.second}/{name}", "21/36-18/a.csv"),
         ("in/a.tar.gz", "{folder}/{now.year}/{now.month}/{now.day}/{name}", "in/2026/11/22/a.tar.gz"),
         ("a.tar.gz", "{folder}/{stem}|{extension}", "a.tar|.gz"),
         (".profile", "x{name}-{extension}-{stem}", "x.profile--.profile"),
