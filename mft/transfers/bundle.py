@@ -18,6 +18,7 @@ import msgspec
 from mft.errors import MftError, NotFound, Unavailable
 from mft.events import catalogue
 from mft.model.delivery import TAKEN_FOLDER, Record
+from mft.model.expressions import compile_expression
 from mft.model.locations import SshLocationSpec
 from mft.transfers.attempts import Attempts
 from mft.transfers.context import RunContext
@@ -68,7 +69,16 @@ def bundler_of(context: RunContext, work: Work, attempts: Attempts) -> Bundler |
     adds_steps = spec.batch or spec.archive or spec.commands or spec.names or spec.destination_fallback_path
     places = (context.source_spec, context.destination_spec)
     is_bounded = any(isinstance(place, SshLocationSpec) and place.parallel_files_max for place in places)
-    if not is_plain or adds_steps or is_bounded or spec.parallel_files == 1 or not context.proves_publication:
+    # One that names a date is judged by the delivery's time, which a file has only once it is in a bundle.
+    is_dated = any(compile_expression(rule.match).is_dated for rule in spec.conversions)
+    if (
+        not is_plain
+        or adds_steps
+        or is_dated
+        or is_bounded
+        or spec.parallel_files == 1
+        or not context.proves_publication
+    ):
         return None
     if context.memory.is_careful:
         return None

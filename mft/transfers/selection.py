@@ -24,7 +24,7 @@ news, but not all that stood in it was met."""
 
 def is_dated(spec: TransferSpec) -> bool:
     """Say whether one of the transfer's expressions names a date."""
-    texts = [spec.source_filter, *(rule.match for rule in spec.names)]
+    texts = [spec.source_filter, *(rule.match for rule in spec.names), *(rule.match for rule in spec.conversions)]
     if spec.batch is not None and spec.batch.marker:
         texts.append(spec.batch.marker)
     return any(compile_expression(text).is_dated for text in texts)

@@ -40,7 +40,8 @@ class Sending:
         self.is_resumed = False
         self.sha256 = ""
         """Of all that was sent, once it is."""
-        rule = rule_for(context.spec.conversions, taken.name, context.moment_of(taken.delivery))
+        rules = context.spec.conversions
+        rule = rule_for(rules, taken.name, context.moment_of(taken.delivery)) if rules else None
         self._conversion = Conversion(rule) if rule is not None else None
         self._is_marked = context.spec.resume and source.size_bytes >= RESUMED_BYTES_MIN and rule is None
         self._hashing = Hashing(context.threads, source.size_bytes, is_marked=self._is_marked)

@@ -13,7 +13,7 @@ from mft.aio import boottime
 from mft.errors import Conflict, LeadershipLost, MftError
 from mft.events import catalogue
 from mft.model.locations import LocalLocationSpec
-from mft.model.transfer_parts import ArchiveSpec, BatchSpec, CommandsSpec, NameRule
+from mft.model.transfer_parts import ArchiveSpec, BatchSpec, CommandsSpec, ConversionRule, NameRule
 from mft.transfers.attempts import Attempts
 from mft.transfers.bundle import FILES_MAX, bundler_of
 from mft.transfers.delivery import Permit, RunContext
@@ -250,6 +250,7 @@ WANTS_MORE: dict[str, dict[str, Any]] = {
     "commands": {"commands": CommandsSpec()},
     "names": {"names": (NameRule(action="lowercase"),)},
     "a fallback folder": {"destination_fallback_path": "unsorted"},
+    "a date in a conversion": {"conversions": (ConversionRule(match="t/{date}*/", line_ends="lf"),)},
     "one at a time": {"parallel_files": 1},
 }
 

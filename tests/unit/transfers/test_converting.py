@@ -251,3 +251,6 @@ def test_the_first_rule_that_matches_counts() -> None:
     assert rule_for(rules, "a.csv", NOW) is text
     assert rule_for((lines,), "a.csv", NOW) is None
     assert rule_for((), "a.csv", NOW) is None
+    dated = ConversionRule(match="t/{date}.txt/", line_ends="lf")
+    assert rule_for((dated,), "20231114.txt", NOW) is dated
+    assert rule_for((dated,), "20231115.txt", NOW) is None
