@@ -28,7 +28,8 @@ _LOOK_EVERY_S = 0.02
 _RUN_ON_S = 0.005, 0.04
 """Bounds of the time between two freezes, in which the deliveries go on."""
 _MARGIN = 30
-"""This close to the least number of undelivered files any delivery in flight will do, for soon it is too late."""
+"""This close to the least number of undelivered files any delivery in flight will do, for soon it is too late; or with
+a third of those left that there were at first, since a busy machine sends many between two looks."""
 
 
 class Killing(Struct, frozen=True, kw_only=True):
@@ -70,7 +71,7 @@ class Killer:
             MftError: too few files were left before any delivery was in flight, or none ever was.
         """
         deadline = time.monotonic() + _HUNT_S_MAX
-        freezes = 0
+        freezes, first_left = 0, undelivered()
         while True:
             leader = await self._leader_without_uploads(uploads, deadline)
             freezes += 1
@@ -83,7 +84,7 @@ class Killer:
             if left < undelivered_least:
                 raise MftError(f"only {left} files were left to be delivered, before the leader could be killed")
             moment = await self._freeze(leader)
-            is_late = freezes >= _FREEZES_MAX or left <= undelivered_least + _MARGIN
+            is_late = freezes >= _FREEZES_MAX or left <= max(undelivered_least + _MARGIN, first_left // 3)
             if moment and (moment.found(wanted) is wanted or (is_late and moment.in_flight)):
                 return await self._kill(leader, wanted, undelivered(), freezes)
             self._cluster.nodes[leader].signal_tree(signal.SIGCONT)

@@ -79,14 +79,13 @@ class SftpRemote:
             exchange = await self._channels.pick()
             handle = await exchange.open(Kind.OPENDIR, wire.path(folder))
         try:
-            while True:
+            is_end = False
+            while not is_end:
                 with self._translated("list", folder):
-                    entries = await self._listed(exchange, handle)
+                    entries, is_end = await self._listed(exchange, handle)
                 for entry in entries:
                     if entry.name not in (".", ".."):
                         yield entry
-                if not entries:
-                    return
         finally:
             exchange.let_go(handle)
 
@@ -214,11 +213,12 @@ class SftpRemote:
             exchange = await self._channels.pick()
             return await exchange.call(kind, body, take)
 
-    async def _listed(self, exchange: Exchange, handle: bytes) -> list[Entry]:
-        """Ask for the next names; none at the end."""
+    async def _listed(self, exchange: Exchange, handle: bytes) -> tuple[list[Entry], bool]:
+        """Ask for the next names, and whether that was the end: asked on, a server may begin the listing anew."""
         asked = _LISTINGS_AHEAD if self._in_order else 1
         calls = [exchange.call(Kind.READDIR, wire.string(handle), wire.names) for _ in range(asked)]
-        return [entry for entries in await asyncio.gather(*calls) for entry in entries]
+        answers = await asyncio.gather(*calls)
+        return [entry for entries in answers for entry in entries], not all(answers)
 
     async def _is_folder(self, path: str) -> bool:
         try:

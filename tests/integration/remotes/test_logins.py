@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,12 +29,22 @@ async def ssh_agent(folder: Path, key: Path) -> AsyncIterator[Path]:
     agent = ServerProcess([program, "-D", "-a", path], folder / "agent.log")
     agent.launch()
     try:
-        await eventually(path.exists, what="the agent listens")
+        await eventually(lambda: _listens(path), what="the agent listens")
         async with asyncssh.connect_agent(str(path)) as client:
             await client.add_keys([str(key)])
         yield path
     finally:
         agent.kill()
+
+
+async def _listens(path: Path) -> bool:
+    """Say whether somebody answers at this socket; it is there a moment before."""
+    try:
+        _, writer = await asyncio.open_unix_connection(path)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 @pytest.mark.parametrize("has_key", [False, True], ids=["no key", "a strange key"])
