@@ -62,7 +62,6 @@ class Restoring:
         """How many were begun."""
         self._seen: Seen | None = None
         """What the last one saw; None: it failed."""
-        self._told = ""
         self._log = structlog.get_logger()
 
     async def confirm(self) -> str:
@@ -113,15 +112,14 @@ class Restoring:
         return seen
 
     def _withhold(self, reason: str) -> None:
-        if reason != self.withheld.value:
-            self.withheld.set(reason)
-        if reason == self._told:
+        before = self.withheld.value
+        if reason == before:
             return
-        self._told = reason
+        self.withheld.set(reason)
         if reason:
             self._log.warning("this instance does not lead", reason=reason)
             self._emit(catalogue.LEADING_WITHHELD, {"reason": reason})
-        else:
+        elif before != _NOT_KNOWN:
             self._log.info("this instance may lead again")
             self._emit(catalogue.LEADING_PERMITTED, {})
 
@@ -172,15 +170,14 @@ class Restoring:
     async def _standing(self) -> Set[Place]:
         """Say which deliveries are open by what etcd holds."""
         listing = await self._etcd.kv.get_prefix(self._keys.journals, keys_only=True)
-        parts = (kv.key.removeprefix(self._keys.journals).partition("/") for kv in listing.kvs)
-        return {(transfer, delivery) for transfer, _, delivery in parts}
+        return {self._keys.delivery_of(kv.key) for kv in listing.kvs}
 
     async def _ledgers(self) -> Mapping[Place, Kept]:
         """Say which kept sources are delivered by what etcd holds."""
         found = {}
         for kv in (await self._etcd.kv.get_prefix(self._keys.ledgers)).kvs:
             entry = decode_entry(kv)
-            found[kv.key.removeprefix(self._keys.ledgers).partition("/")[0], entry.path] = entry.source
+            found[self._keys.transfer_of(kv.key), entry.path] = entry.source
         return found
 
     async def _put(self, gate: Gate, put: Operation) -> None:

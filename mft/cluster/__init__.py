@@ -11,6 +11,7 @@ files.py        files that survive a crash
 joining.py      how a node gets the cluster's keys
 trust_file.py   what a node has pinned
 life.py         whether etcd is the store that this process knows, or an old one
+values.py       values in etcd that must be understood
 restore.py      what etcd says while a restore is not over
 membership.py   what instances say of themselves
 ranking.py      which candidate of a leader group is better

@@ -143,6 +143,11 @@ class Keys:
         """Name one delivery's record in the journal."""
         return f"{self.journal(transfer)}{part(delivery)}"
 
+    def delivery_of(self, record: str) -> tuple[str, str]:
+        """Give transfer and delivery of a record's key."""
+        transfer, _, delivery = record.removeprefix(self.journals).partition("/")
+        return transfer, delivery
+
     def owner(self, transfer: str) -> str:
         """Name the key that says which leader group a transfer's records belong to."""
         return f"{self.owners}{part(transfer)}"
@@ -154,6 +159,10 @@ class Keys:
     def ledger_entry(self, transfer: str, path: str) -> str:
         """Name the ledger's entry for one source; by a hash, because a path may be longer than a key should be."""
         return f"{self.ledger(transfer)}{hashlib.sha256(path.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}"
+
+    def transfer_of(self, ledger_entry: str) -> str:
+        """Give the transfer of an entry's key in a ledger."""
+        return ledger_entry.removeprefix(self.ledgers).partition("/")[0]
 
     def steer(self, transfer: str) -> str:
         """Name the key that says that an operator has paused a transfer."""

@@ -18,7 +18,8 @@ from msgspec import DecodeError, Struct, json, structs
 from mft.cluster import files
 from mft.cluster.keys import Keys
 from mft.cluster.restore import Gate, decode_gate
-from mft.errors import Invalid, MftError, Unavailable
+from mft.cluster.values import read
+from mft.errors import Invalid, Unavailable
 from mft.etcd.kv import Kv
 from mft.etcd.ops import Delete, Get, Put, mod_revision, value
 from mft.etcd.records import KeyValue
@@ -47,6 +48,9 @@ class Mark(Struct, frozen=True, kw_only=True):
 
     incarnation: str
     count: int
+
+
+_marks_in = json.Decoder(Mark)
 
 
 class Seen(NamedTuple):
@@ -103,7 +107,10 @@ class Life:
             incarnation, mark, gate = (result.listing(n).kv for n in range(3))
             if incarnation is None:
                 return Seen()
-            life, stands = incarnation.value.decode("utf-8", "replace"), _decode_mark(mark.value) if mark else None
+            life, stands = (
+                incarnation.value.decode("utf-8", "replace"),
+                read(_marks_in, mark.value, mark.key) if mark else None,
+            )
             went_back = judge(self._known, life, stands)
             if went_back:
                 if await self._is_present(incarnation, mark):
@@ -185,10 +192,3 @@ def judge(known: Known | None, life: str, mark: Mark | None) -> str:
 def _gate(data: bytes, life: str) -> Gate | None:
     gate = decode_gate(data)
     return gate if gate.incarnation == life else None
-
-
-def _decode_mark(data: bytes) -> Mark:
-    try:
-        return json.decode(data, type=Mark)
-    except DecodeError as error:
-        raise MftError(f"this instance's mark in etcd cannot be read: {error}") from error

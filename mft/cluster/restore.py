@@ -11,14 +11,12 @@ All but the first are written only while the incarnation is the one that they ar
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple
 
 from msgspec import DecodeError, Struct, json
 
 from mft.cluster.keys import Keys
-from mft.errors import MftError
-
-T = TypeVar("T")
+from mft.cluster.values import read
 
 Standing = Literal["awaited", "new", "posted", "left out"]
 """`new`: it has no records of the time before, because it was installed anew since."""
@@ -77,6 +75,9 @@ class Awaited(NamedTuple):
     left_out_by: str = ""
 
 
+_gates_in, _posts_in, _left_out_in = json.Decoder(Gate), json.Decoder(Posted), json.Decoder(LeftOut)
+
+
 def encode(value: Gate | Noticed | Posted | LeftOut) -> bytes:
     """Encode for etcd."""
     return json.encode(value)
@@ -84,12 +85,12 @@ def encode(value: Gate | Noticed | Posted | LeftOut) -> bytes:
 
 def decode_gate(data: bytes) -> Gate:
     """Decode `meta/restore`. Raises `MftError`: who cannot read it must not lead."""
-    return _decode(Gate, data, "meta/restore")
+    return read(_gates_in, data, "meta/restore")
 
 
 def decode_posted(data: bytes) -> Posted:
     """Decode `restore/posted/<node>`. Raises `MftError` if a newer program wrote it."""
-    return _decode(Posted, data, "restore/posted")
+    return read(_posts_in, data, "restore/posted")
 
 
 def decode_noticed(data: bytes) -> Noticed:
@@ -110,9 +111,9 @@ def awaited(keys: Keys, gate: Gate, values: Mapping[str, bytes]) -> tuple[Awaite
     without: dict[str, LeftOut] = {}
     for key, value in values.items():
         if key.startswith(keys.restore_posts):
-            posts[key.removeprefix(keys.restore_posts)] = _decode(Posted, value, key)
+            posts[key.removeprefix(keys.restore_posts)] = read(_posts_in, value, key)
         elif key.startswith(keys.restore_without):
-            without[key.removeprefix(keys.restore_without)] = _decode(LeftOut, value, key)
+            without[key.removeprefix(keys.restore_without)] = read(_left_out_in, value, key)
     return tuple(_one(name, posts.get(name), without.get(name)) for name in sorted({*gate.nodes, *posts}))
 
 
@@ -122,12 +123,3 @@ def _one(name: str, posted: Posted | None, left_out: LeftOut | None) -> Awaited:
     if left_out is not None:
         return Awaited(name, "left out", left_out_by=left_out.by)
     return Awaited(name, "awaited" if posted is None else "new")
-
-
-def _decode(kind: type[T], data: bytes, key: str) -> T:
-    try:
-        return json.decode(data, type=kind)
-    except DecodeError as error:
-        raise MftError(
-            f"{key} in etcd cannot be read by this program, perhaps a newer one wrote it: {error}"
-        ) from error

@@ -12,10 +12,11 @@ written in the incarnation that stood there before, or earlier, or by an attempt
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Generic, NamedTuple, TypeVar
 
-from msgspec import json, structs
+from msgspec import Struct, json, structs
 
 from mft.cluster.keys import Keys
 from mft.cluster.restore import Gate
@@ -25,6 +26,8 @@ from mft.model.delivery import LedgerEntry, Record
 from mft.transfers.journal import decode_entry, decode_record
 from mft.transfers.recall import Place, Portion
 from mft.transfers.record_file import Committed
+
+T = TypeVar("T")
 
 Age = tuple[int, int]
 """Which incarnation, counted from the first, and the revision in it."""
@@ -37,20 +40,17 @@ class Change(NamedTuple):
     mod_revision: int
 
 
-class _Known(NamedTuple):
-    """What is known of one delivery."""
+class _Known(NamedTuple, Generic[T]):
+    """What is known of one delivery, or of one kept source."""
 
-    record: Record | None
-    """None: it was forgotten."""
+    value: T | None
+    """Its record, or the ledger's entry; None: it was forgotten."""
     age: Age
 
 
-class _Source(NamedTuple):
-    """What is known of one kept source."""
-
-    entry: LedgerEntry | None
-    """None: the ledger has forgotten it, because it was gone."""
-    age: Age
+_Facts = dict[Place, _Known[T]]
+_Standing = dict[Place, tuple[T, int]]
+"""What etcd holds, and in which revision it was written."""
 
 
 class Knowledge:
@@ -62,34 +62,18 @@ class Knowledge:
         self._gate = gate
         self._began = began
         self._ranks = {life: rank for rank, life in enumerate(gate.lives)}
-        self._open: dict[Place, _Known] = {}
-        self._sources: dict[Place, _Source] = {}
+        self._open: _Facts[Record] = {}
+        self._sources: _Facts[LedgerEntry] = {}
         for portion in portions:
-            for committed in portion.open:
-                self._learn_open(committed)
-            for committed in portion.ledger:
-                self._learn_source(committed)
+            for one in portion.open:
+                _learn(self._open, (one.transfer, one.delivery), one.record, self._age(one))
+            for one in portion.ledger:
+                _learn(self._sources, (one.transfer, one.path), _entry(one), self._age(one))
 
     def transfers(self, journal: Sequence[KeyValue]) -> set[str]:
         """Name the transfers whose ledgers matter beside this journal."""
-        open_there = {kv.key.removeprefix(self._keys.journals).partition("/")[0] for kv in journal}
-        return {*open_there, *(transfer for places in (self._sources, self._open) for transfer, _ in places)}
-
-    def _learn_open(self, committed: Committed) -> None:
-        place, age = (committed.transfer, committed.delivery), self._age(committed)
-        before = self._open.get(place)
-        if before is None or before.age < age:
-            self._open[place] = _Known(committed.record, age)
-
-    def _learn_source(self, committed: Committed) -> None:
-        place, age = (committed.transfer, committed.path), self._age(committed)
-        before = self._sources.get(place)
-        if before is not None and before.age >= age:
-            return
-        entry = None
-        if committed.kept is not None:
-            entry = LedgerEntry(path=committed.path, source=committed.kept, delivery=committed.delivery)
-        self._sources[place] = _Source(entry, age)
+        places = chain((self._keys.delivery_of(kv.key) for kv in journal), self._sources, self._open)
+        return {transfer for transfer, _ in places}
 
     def _age(self, committed: Committed) -> Age:
         return self._ranks.get(committed.term.incarnation, -1), committed.revision
@@ -114,52 +98,38 @@ class Knowledge:
         sources, written = self._merged_sources(ledgers)
         return [*written, *self._merged_records(journal, sources, left_out)]
 
-    def _merged_sources(self, ledgers: Sequence[KeyValue]) -> tuple[Mapping[Place, _Source], list[Change]]:
+    def _merged_sources(self, ledgers: Sequence[KeyValue]) -> tuple[_Facts[LedgerEntry], list[Change]]:
         """Give the newest of each kept source, and what the ledgers lack."""
-        stands: dict[Place, LedgerEntry] = {}
-        revisions: dict[Place, int] = {}
+        stands: _Standing[LedgerEntry] = {}
         newest = dict(self._sources)
         for kv in ledgers:
             entry = decode_entry(kv)
-            place = kv.key.removeprefix(self._keys.ledgers).partition("/")[0], entry.path
-            stands[place], revisions[place] = entry, kv.mod_revision
+            place = self._keys.transfer_of(kv.key), entry.path
+            stands[place] = entry, kv.mod_revision
             posted, age = self._sources.get(place), self._age_there(kv)
             # What is just as it was posted was written by this, perhaps: then it is as old as that.
-            if posted is None or (posted.entry != entry and posted.age <= age):
-                newest[place] = _Source(entry, age)
-        changes = []
-        for place, source in newest.items():
-            if source.entry != stands.get(place):
-                key = self._keys.ledger_entry(*place)
-                operation = Put(key, json.encode(source.entry)) if source.entry is not None else Delete(key)
-                changes.append(Change(operation, revisions.get(place, 0)))
-        return newest, changes
+            if posted is None or (posted.value != entry and posted.age <= age):
+                newest[place] = _Known(entry, age)
+        wanted = {place: known.value for place, known in newest.items()}
+        return newest, _changes(wanted, stands, self._keys.ledger_entry)
 
     def _merged_records(
-        self, journal: Sequence[KeyValue], sources: Mapping[Place, _Source], left_out: Sequence[str]
+        self, journal: Sequence[KeyValue], sources: _Facts[LedgerEntry], left_out: Sequence[str]
     ) -> list[Change]:
-        stands: dict[Place, Record] = {}
-        revisions: dict[Place, int] = {}
+        stands: _Standing[Record] = {}
         newest = dict(self._open)
         for kv in journal:
-            transfer, _, delivery = kv.key.removeprefix(self._keys.journals).partition("/")
-            place = transfer, delivery
-            stands[place], revisions[place] = decode_record(kv), kv.mod_revision
+            place, record = self._keys.delivery_of(kv.key), decode_record(kv)
+            stands[place] = record, kv.mod_revision
             posted, age = self._open.get(place), self._age_there(kv)
             # One that was written since the new incarnation began is what was posted, written by this.
             if posted is None or (kv.mod_revision < self._began and posted.age <= age):
-                newest[place] = _Known(stands[place], age)
-        changes = []
-        for place, known in newest.items():
-            wanted = self._settled(place, known, sources, left_out)
-            if wanted != stands.get(place):
-                key = self._keys.record(*place)
-                operation = Put(key, json.encode(wanted)) if wanted is not None else Delete(key)
-                changes.append(Change(operation, revisions.get(place, 0)))
-        return changes
+                newest[place] = _Known(record, age)
+        wanted = {place: self._settled(place, known, sources, left_out) for place, known in newest.items()}
+        return _changes(wanted, stands, self._keys.record)
 
     def _settled(
-        self, place: Place, known: _Known, sources: Mapping[Place, _Source], left_out: Sequence[str]
+        self, place: Place, known: _Known[Record], sources: _Facts[LedgerEntry], left_out: Sequence[str]
     ) -> Record | None:
         """Say what the record is to be; None: it is over."""
         record, age = known
@@ -167,9 +137,36 @@ class Knowledge:
             return None
         if record.kept is not None:
             source = sources.get((place[0], record.name))
-            if source is not None and source.entry is not None and source.age > age:
+            if source is not None and source.value is not None and source.age > age:
                 return None
         if left_out and record.state == "intent":
             reason = f"after a restore of etcd the records of {', '.join(left_out)} are missing"
             return structs.replace(record, state="uncertain", reason=reason)
         return record
+
+
+def _learn(facts: _Facts[T], place: Place, value: T | None, age: Age) -> None:
+    """Take note of what was posted, if it is the newest of its place."""
+    before = facts.get(place)
+    if before is None or before.age < age:
+        facts[place] = _Known(value, age)
+
+
+def _entry(committed: Committed) -> LedgerEntry | None:
+    """Write what a ledger is to say of a kept source."""
+    if committed.kept is None:
+        return None
+    return LedgerEntry(path=committed.path, source=committed.kept, delivery=committed.delivery)
+
+
+def _changes(
+    wanted: Mapping[Place, Struct | None], stands: Mapping[Place, tuple[Struct, int]], key: Callable[[str, str], str]
+) -> list[Change]:
+    """Say what must be written so that etcd says what is wanted, where it stands otherwise."""
+    changes = []
+    for place, value in wanted.items():
+        standing, revision = stands.get(place, (None, 0))
+        if value != standing:
+            operation = Put(key(*place), json.encode(value)) if value is not None else Delete(key(*place))
+            changes.append(Change(operation, revision))
+    return changes

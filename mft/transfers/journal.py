@@ -12,13 +12,14 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from typing import Literal, TypeVar
+from typing import Literal
 
 import structlog
-from msgspec import DecodeError, json
+from msgspec import json
 
 from mft.aio import Latest, backoff
 from mft.cluster.keys import Keys
+from mft.cluster.values import read
 from mft.errors import Conflict, LeadershipLost, MftError, Unavailable
 from mft.etcd.kv import Kv
 from mft.etcd.ops import Condition, Get, create_revision, mod_revision, value
@@ -36,30 +37,18 @@ _READ_AGAIN_MAX = 32
 _RETRY_S_FIRST, _RETRY_S_MOST = 0.05, 1.0
 
 _encode = json.Encoder().encode
-T = TypeVar("T")
-
 _records_in = json.Decoder(Record)
 _entries_in = json.Decoder(LedgerEntry)
 
 
 def decode_record(kv: KeyValue) -> Record:
     """Read a record. Raises `MftError`."""
-    return _read(_records_in, kv)
+    return read(_records_in, kv.value, kv.key)
 
 
 def decode_entry(kv: KeyValue) -> LedgerEntry:
     """Read a ledger's entry. Raises `MftError`."""
-    return _read(_entries_in, kv)
-
-
-def _read(decoder: json.Decoder[T], kv: KeyValue) -> T:
-    """Read a value. Raises `MftError` where it cannot: if a newer program wrote it, this one must not lead."""
-    try:
-        return decoder.decode(kv.value)
-    except DecodeError as error:
-        raise MftError(
-            f"{kv.key} in etcd cannot be read by this program, perhaps a newer one wrote it: {error}"
-        ) from error
+    return read(_entries_in, kv.value, kv.key)
 
 
 class Refused(Conflict):
@@ -106,7 +95,7 @@ class Journal:
         await self._arrivals.load()
         records: dict[str, dict[str, Record]] = {}
         for kv in (await self._kv.get_prefix(self._keys.journals)).kvs:
-            transfer, _, delivery = kv.key.removeprefix(self._keys.journals).partition("/")
+            transfer, delivery = self._keys.delivery_of(kv.key)
             if transfers is None or transfer in transfers:
                 self._revisions[kv.key] = kv.mod_revision
                 records.setdefault(transfer, {})[delivery] = decode_record(kv)
@@ -393,10 +382,11 @@ class Journal:
 
         That may be an operator, or the leader of another group to which the transfer has just been moved.
         """
-        transfer, _, delivery = key.removeprefix(self._keys.journals).partition("/")
         if not key.startswith(self._keys.journals):
             self._revisions[key] = kv.mod_revision if kv else 0
-        elif kv is None:
+            return
+        transfer, delivery = self._keys.delivery_of(key)
+        if kv is None:
             self._revisions.pop(key, None)
             self._records.get(transfer, {}).pop(delivery, None)
         else:

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Set
 from itertools import chain
 from typing import NamedTuple
 
-from msgspec import DecodeError, Struct, msgpack
+from msgspec import Struct, msgpack
 
-from mft.errors import MftError
+from mft.cluster.values import read
 from mft.model.delivery import Record, Term
 from mft.transfers.record_file import Committed
 
@@ -32,6 +32,9 @@ class Portion(Struct, frozen=True, kw_only=True, array_like=True):
     """Records as they were left here; without one it was forgotten here."""
     ledger: tuple[Committed, ...] = ()
     """Kept sources as they were when they were delivered; or that they are forgotten, being gone."""
+
+
+_portions_in = msgpack.Decoder(Portion)
 
 
 class Recalled(NamedTuple):
@@ -117,12 +120,7 @@ def portions(known: Recalled) -> Iterator[bytes]:
 
 def decode_portion(data: bytes) -> Portion:
     """Decode what a node posted. Raises `MftError`: what cannot be read must not be passed over."""
-    try:
-        return msgpack.decode(data, type=Portion)
-    except DecodeError as error:
-        raise MftError(
-            f"the records that a node posted cannot be read by this program, perhaps it has a newer one: {error}"
-        ) from error
+    return read(_portions_in, data, "records/<node>")
 
 
 def _portion(entries: list[Committed], is_open: bool) -> Portion:
