@@ -45,7 +45,7 @@ def restore_accept(
     """Go on without the records of nodes that will not come back.
 
     What they alone have delivered since the backup may be sent again. Deliveries that were being published are held as
-    uncertain: see `mft-admin deliveries`, and `mft-admin resend`.
+    uncertain: see `mft-admin transfers show`, and `mft-admin resend`.
     """
     from mft.pb.admin.v1 import admin_pb2 as pb
 

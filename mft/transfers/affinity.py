@@ -38,5 +38,6 @@ def affinities(config: Config) -> dict[str, str]:
 
 def _limited_server(spec: LocationSpec) -> str:
     """Name the server of a location at which all transfers together may only do so much; empty: they may."""
-    is_limited = isinstance(spec, SshLocationSpec) and (spec.parallel_files_max or spec.bandwidth_bytes_s)
-    return spec.server if isinstance(spec, SshLocationSpec) and is_limited else ""
+    if isinstance(spec, SshLocationSpec) and (spec.parallel_files_max or spec.bandwidth_bytes_s):
+        return spec.server
+    return ""

@@ -18,10 +18,7 @@ from tests.rig.sshd import Sshd
 async def test_nothing_is_asked_after_the_end(
     shared_sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int
 ) -> None:
-    """Goal: each name comes once: asked on, a server may begin anew where the folder has changed since.
-
-    Method: watch what is asked for folders of all sizes.
-    """
+    """Goal: a listing is over when it is answered so. Method: watch what is asked for folders of all sizes."""
     for number in range(files):
         (tmp_path / f"f{number}").touch()
     is_over = False
