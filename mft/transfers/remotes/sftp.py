@@ -214,7 +214,7 @@ class SftpRemote:
             return await exchange.call(kind, body, take)
 
     async def _listed(self, exchange: Exchange, handle: bytes) -> tuple[list[Entry], bool]:
-        """Ask for the next names, and whether that was the end: what a server answers to who asks on is its own affair."""
+        """Ask for the next names, and whether that was the end: what answers who asks on is the server's affair."""
         asked = _LISTINGS_AHEAD if self._in_order else 1
         calls = [exchange.call(Kind.READDIR, wire.string(handle), wire.names) for _ in range(asked)]
         answers = await asyncio.gather(*calls)
