@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import os
 import secrets
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -23,6 +24,8 @@ from tests.rig.sshd import Sshd, run_sshd
 def pytest_configure() -> None:
     """Before anything starts: processes orphaned by a test come to us, where the leak check sees them."""
     adopt_orphans()
+    # A shell that runs us in the background has it ignored, and with us all programs that tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # On a busy machine one example may take any time.
     hypothesis.settings.register_profile("any machine", deadline=None)
     hypothesis.settings.load_profile("any machine")

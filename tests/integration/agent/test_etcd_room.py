@@ -20,7 +20,8 @@ from tests.rig.etcd import PATIENT
 from tests.rig.etcd_cluster import Member
 from tests.rig.waiting import eventually
 
-QUOTA_BYTES = 16 * 1024**2
+QUOTA_BYTES = 64 * 1024**2
+"""So much that what etcd writes beside the values cannot fill what is left of it."""
 PIECE_BYTES = 500_000
 
 
