@@ -237,7 +237,11 @@ def read_records(folder: Path, since: float = 0.0) -> Iterator[Committed]:
 
 def _entries(path: Path) -> Iterator[Committed]:
     decode = msgpack.Decoder(Committed).decode
-    with path.open("rb") as file:
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return  # Removed since it was listed, because its days are over.
+    with file:
         if file.read(len(MAGIC)) != MAGIC:
             _tell_end(path, 0)
             return

@@ -106,6 +106,20 @@ async def test_a_day_has_its_file_and_thirty_are_kept(tmp_path: Path) -> None:
     assert revisions(tmp_path, NOON + (KEPT_DAYS + 3) * DAY_S + 1) == [KEPT_DAYS + 4]
 
 
+async def test_a_file_may_be_removed_while_all_are_read(tmp_path: Path) -> None:
+    """Goal: who reads at midnight reads on. Method: remove a file once the one before it is begun."""
+    clock = Clock()
+    async with writing(tmp_path, clock) as file:
+        for day in range(3):
+            clock.now = NOON + day * DAY_S
+            file.note(committed(day, clock.now))
+            await eventually(partial(_has, tmp_path, day), what="written")
+    entries = read_records(tmp_path)
+    assert next(entries).revision == 0
+    sorted(tmp_path.glob("*.records"))[1].unlink()
+    assert [entry.revision for entry in entries] == [2]
+
+
 async def test_a_torn_end_is_the_only_loss(tmp_path: Path) -> None:
     """Goal: wherever a crash cut a file off, all whole entries are read. Method: cut it at every byte; damage it."""
     async with writing(tmp_path / "whole", Clock()) as file:
