@@ -146,6 +146,7 @@ async def large_file(product: Product, size_bytes: int, rounds: int) -> tuple[Fi
         await up.take("ours", product.send(prepared, 1))
         (product.inbox / "large.bin").rename(there / "large.bin")
         await down.take("ours down", product.fetch(there / "large.bin"))
+        (there / "large.bin").unlink()
         product.clear()
         await product.calm()
     amount = size_bytes / _MIB
