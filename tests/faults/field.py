@@ -16,7 +16,7 @@ from typing import Any, Literal
 from mft.etcd.client import EtcdClient
 from mft.transfers.record_file import read_records
 from tests.faults.link import Link
-from tests.faults.moment import WORKER_FIRST, Moment, State, look
+from tests.faults.moment import HELD_BY_ANSWERS, WORKER_FIRST, Moment, State, look
 from tests.faults.notes import Notes
 from tests.faults.producer import MARKER, Produced
 from tests.faults.verdict import Left, Took
@@ -145,6 +145,8 @@ class Field:
         """End every fault, so that only the product's own recovery is left to wait for."""
         for link in self.roads():
             link.open()
+        for name in self.names:
+            self.release(name)
         for path in self.disks.values():
             empty_disk(path)
         members = self.etcd.members if isinstance(self.etcd, EtcdCluster) else (self.etcd,)
@@ -222,6 +224,25 @@ class Field:
         send(node.family(), signal.SIGSTOP)
         await asyncio.sleep(_SETTLE_S)
         return await self.look()
+
+    def slow_answers(self, name: str, aim: State, delay_s: float) -> None:
+        """Have answers that end a state take so long to the node that it can be seen. Undone by `release`."""
+        for road in [self.partner_link] if aim is State.RENAMED else self.etcd_links[name]:
+            road.answers.delay_s = delay_s
+
+    def hold(self, name: str, aim: State) -> None:
+        """Hold the node's roads to etcd, so that deliveries come no further than `aim`. Undone by `release`."""
+        for road in self.etcd_links[name]:
+            (road.answers if aim in HELD_BY_ANSWERS else road.requests).hold()
+
+    def release(self, name: str, *, is_cut: bool = False) -> None:
+        """Let go of what was held or slowed: it arrives late; with `is_cut`, what was held never does."""
+        self.partner_link.answers.release()
+        for road in self.etcd_links[name]:
+            if is_cut and (road.requests.is_held or road.answers.is_held):
+                road.cut()
+            road.requests.release()
+            road.answers.release()
 
     @staticmethod
     def thaw(node: Program, but: Collection[int] = ()) -> None:

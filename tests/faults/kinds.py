@@ -7,11 +7,11 @@ import contextlib
 import random
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from tests.faults.field import Field, empty_disk, fill_disk, living, send
 from tests.faults.link import Link
-from tests.faults.moment import Moment, State
+from tests.faults.moment import SEEN_BEFORE, Moment, State
 from tests.faults.plan import AIMED, Fault
 from tests.rig.cluster import Program
 from tests.rig.etcd_cluster import EtcdCluster
@@ -24,6 +24,10 @@ _RUN_ON_S = (0.004, 0.03)
 """Bounds of the time between two freezes, in which the deliveries go on; besides thrice what the freeze took: on a busy
 machine that can be a second, and aiming alone would cost the lease."""
 _LOOK_S = 0.01
+_ANSWER_S = 0.06
+"""How long answers take while a state is aimed at that they end."""
+_STAND_S_MAX = 1.0
+"""How long is waited for the wanted state with the road held: far less than the time to live of a lease."""
 _OUTLIVE_S_MAX = 10.0
 _CUT_BYTES_MAX = 400_000
 
@@ -66,12 +70,14 @@ async def _on_processes(field: Field, done: Done, draw: random.Random, struck: a
         if verb == "kill":
             family = node.family()
             send(pids, signal.SIGKILL)
+            field.release(node.name, is_cut=draw.random() < 0.5)
             field.thaw(node)
             struck.set()
             await asyncio.sleep(done.fault.lasts_s if victim in {"guardian", "node"} else 0)
             if victim in {"guardian", "node"}:
                 await _again(done, node, family)
         else:
+            field.release(node.name, is_cut=draw.random() < 0.5)
             field.thaw(node, but=pids)
             struck.set()
             try:
@@ -84,7 +90,7 @@ async def _aim(field: Field, done: Done, draw: random.Random, stack: contextlib.
     """Choose a node, claim it, and freeze it as it has a delivery in the wanted state; else as it comes."""
     until = time.monotonic() + _AIM_S_MAX
     for _ in range(_FREEZES_MAX):
-        moment = await field.look() if done.fault.aim is None else await _in_flight(field, until)
+        moment = await field.look() if done.fault.aim is None else await _in_flight(field, until, ())
         name = moment.leader if moment and moment.leader else draw.choice(field.names)
         if done.fault.aim is None and draw.random() < 0.4:
             name = draw.choice(field.names)
@@ -92,7 +98,10 @@ async def _aim(field: Field, done: Done, draw: random.Random, stack: contextlib.
             await claimed.enter_async_context(field.claim(name))
             node = field.cluster.nodes[name]
             _check_running(done, node)
+            claimed.callback(field.release, name)
             claimed.callback(field.thaw, node)
+            if done.fault.aim in SEEN_BEFORE:
+                await _come_to_stand(field, name, done.fault.aim, until)
             began = time.monotonic()
             seen = await field.freeze(node, done.fault.aim)
             states = seen.states if seen and seen.leader == name else {}
@@ -113,11 +122,27 @@ async def _aim(field: Field, done: Done, draw: random.Random, stack: contextlib.
     return node
 
 
-async def _in_flight(field: Field, until: float) -> Moment | None:
-    """Look until something is in flight: batches come all at once, and between them a freeze meets nothing."""
+async def _come_to_stand(field: Field, name: str, aim: State, until: float) -> None:
+    """Have a delivery stand in the wanted state, which may else pass in milliseconds, by holding the road to etcd.
+
+    First answers are slow, so that the state is seen which an answer ends. Then no answer passes, or no request, so
+    that it ends there or in the one after. What is held arrives late or never, as networks do it.
+    """
+    field.slow_answers(name, aim, _ANSWER_S)
+    await _in_flight(field, until, {SEEN_BEFORE[aim], aim})
+    field.hold(name, aim)
+    await _in_flight(field, min(until, time.monotonic() + _STAND_S_MAX), {aim})
+
+
+async def _in_flight(field: Field, until: float, wanted: Collection[State]) -> Moment | None:
+    """Look until a delivery is in one of these states; if none are given, in any.
+
+    Batches come all at once, and between them a freeze meets nothing.
+    """
     while True:
         moment = await field.look()
-        if (moment is not None and moment.states) or time.monotonic() > until:
+        states = set(moment.states.values()) if moment is not None else set()
+        if (states & set(wanted) if wanted else states) or time.monotonic() > until:
             return moment
         await asyncio.sleep(_LOOK_S)
 

@@ -9,6 +9,36 @@ from contextlib import asynccontextmanager, suppress
 _PIECE_BYTES = 65536
 
 
+class Way:
+    """One direction of a road, which can be slowed or held by itself; `Link.open` does not touch that."""
+
+    def __init__(self) -> None:
+        self.delay_s = 0.0
+        """Added to every piece on its way, besides the road's own."""
+        self._goes = asyncio.Event()
+        self._goes.set()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nothing passes."""
+        return not self._goes.is_set()
+
+    def hold(self) -> None:
+        """Let nothing pass until `release`; what comes meanwhile passes then."""
+        self._goes.clear()
+
+    def release(self) -> None:
+        """Be as quick as the road again."""
+        self.delay_s = 0.0
+        self._goes.set()
+
+    async def passed(self) -> None:
+        """Return when a piece may go on."""
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
+        await self._goes.wait()
+
+
 class Link:
     """One road. What was under way when it stalled arrives afterwards, even if its sender has long hung up.
 
@@ -22,6 +52,8 @@ class Link:
         """Added to every piece on its way."""
         self.is_closed = False
         """Whether new connections are refused."""
+        self.requests, self.answers = Way(), Way()
+        """To the target, and from it."""
         self._target_port = target_port
         self._flows = asyncio.Event()
         self._flows.set()
@@ -38,6 +70,8 @@ class Link:
         finally:
             server.close()
             self.open()
+            self.requests.release()
+            self.answers.release()
             self.cut()
             await asyncio.sleep(0.05)  # The carriers' tasks, each now at its end.
 
@@ -73,20 +107,21 @@ class Link:
         self._writers |= {writer, back}
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._pump(reader, back), name="there")
-                tasks.create_task(self._pump(there, writer), name="back")
+                tasks.create_task(self._pump(reader, back, self.requests), name="there")
+                tasks.create_task(self._pump(there, writer, self.answers), name="back")
         finally:
             for each in (writer, back):
                 self._writers.discard(each)
                 each.close()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way) -> None:
         """Carry one direction to its end. Each ends by itself: the other may still have something to deliver."""
         with suppress(OSError):
             while data := await reader.read(_PIECE_BYTES):
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
                 await self._flows.wait()
+                await way.passed()
                 if self._left_bytes is not None:
                     data, is_last = data[: self._left_bytes], len(data) >= self._left_bytes
                     self._left_bytes -= len(data)

@@ -34,6 +34,18 @@ WORKER_FIRST = frozenset({State.UPLOADING, State.INTENT, State.DONE})
 others are met more often the other way round: the worker goes on as far as it gets without the journal."""
 
 
+HELD_BY_ANSWERS = frozenset({State.INTENT, State.DONE})
+"""States in which a delivery stays as long as no answer of etcd comes; in the next ones, as long as no request goes."""
+SEEN_BEFORE = {
+    State.INTENT: State.INTENT,
+    State.RENAMED: State.RENAMED,
+    State.DONE: State.DONE,
+    State.REMOVED: State.DONE,
+}
+"""State → one at or before it that an answer ends: the partner's ends `RENAMED`, etcd's the others. `UPLOADING` lasts
+long enough by itself."""
+
+
 class Moment(Struct, frozen=True, kw_only=True):
     """What was in flight."""
 

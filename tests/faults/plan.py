@@ -19,6 +19,8 @@ COVERED = ("agent-kill", "agent-stop", "worker-kill", "worker-stop")
 """Kinds each of which is to hit each state in a long run."""
 _SHARE = 15
 """One of so many faults, at least, is of a kind for each of these."""
+COVERING = 150
+"""Faults of a run that must hit each state with each of these: eight and more are aimed by each, at five states."""
 WEIGHTS = {
     "agent-kill": 3,
     "agent-stop": 3,

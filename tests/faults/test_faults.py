@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import random
 from pathlib import Path
 
@@ -11,11 +13,13 @@ from rich.console import Console
 from mft.model.delivery import Record
 from tests.faults import report
 from tests.faults.kinds import ACTIONS
+from tests.faults.link import Link
 from tests.faults.moment import State, classify
 from tests.faults.plan import COVERED, MEMBERS, WEIGHTS, aimed, kinds_of, never_hit, plan, states_of
 from tests.faults.producer import MARKER, Batches, Kept, Produced, Taken
 from tests.faults.trial import Options, run_trial
 from tests.faults.verdict import Left, Took, judge
+from tests.rig.waiting import eventually
 
 SHORT = (
     "agent-kill",
@@ -90,6 +94,41 @@ def test_each_state_is_hit_in_the_end() -> None:
     struck = [hit for hit in struck if hit != ("worker-stop", State.DONE)]
     assert never_hit(struck, states) == ("worker-stop at done",)
     assert never_hit(struck, states_of("copy")) == ()
+
+
+async def test_a_road_is_held_one_way() -> None:
+    """Goal: a delivery can be held in the state that is aimed at. Method: an echo; hold each direction by itself."""
+    heard: list[bytes] = []
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionResetError), contextlib.closing(writer):
+            while data := await reader.read(100):
+                heard.append(data)
+                writer.write(data)
+
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    link = Link(server.sockets[0].getsockname()[1])
+    async with server, link.running():
+        reader, writer = await asyncio.open_connection("127.0.0.1", link.port)
+        link.answers.hold()
+        writer.write(b"1")
+        await eventually(lambda: heard == [b"1"], 20, what="the request")
+        link.open()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.read(100), 0.2)
+        link.answers.release()
+        assert await reader.read(100) == b"1"
+        link.requests.hold()
+        writer.write(b"2")
+        await asyncio.sleep(0.2)
+        assert heard == [b"1"]
+        link.cut()
+        link.requests.release()
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read(100) == b""
+        writer.close()
+        await writer.wait_closed()
+    assert heard == [b"1"], "what a cut has taken never arrives"
 
 
 def test_states_are_told_apart() -> None:

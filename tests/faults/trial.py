@@ -15,7 +15,7 @@ from msgspec import Struct
 from mft.errors import MftError
 from tests.faults.field import Field, Flow
 from tests.faults.kinds import Done, carry_out
-from tests.faults.plan import Fault, Hits, aimed, kinds_of, plan, states_of
+from tests.faults.plan import COVERED, COVERING, Fault, Hits, aimed, kinds_of, never_hit, plan, states_of
 from tests.faults.producer import MARKER, Batches, Kept, Naming, Producer, Taken
 from tests.faults.verdict import Left, Verdict, judge
 from tests.rig.waiting import eventually
@@ -123,6 +123,8 @@ async def run_trial(folder: Path, options: Options) -> Outcome:
         if left != Left():
             trouble.append(f"not drained within {options.drain_s_max:.0f} s")
         trouble += [each.trouble for each in done if each.trouble]
+        if len(done) >= COVERING and set(COVERED) <= set(options.kinds):
+            trouble += [f"never hit: {each}" for each in never_hit(hits(done), states_of(options.flow))]
         if keeps:
             trouble += [f"source {name} is gone" for name in field.missing(producer.produced)]
         noted = field.noted()
