@@ -18,8 +18,8 @@ from mft.etcd.client import EtcdClient
 
 _SETTLE_S = 0.015
 """How long etcd and sshd may take to carry out what a node sent before it was frozen."""
-_FREEZE_S_MAX = 0.8
-"""Below what a node may lag before it gives up leading (TTL/4); a longer look is no look."""
+_FREEZE_S_MAX = 2.0
+"""Well below the time to live of the lease, so that the node still leads; on a busy machine a look takes a second."""
 _FREEZES_MAX = 150
 """Tries to meet the wanted state; then any delivery in flight will do."""
 _HUNT_S_MAX = 60.0
@@ -29,7 +29,7 @@ _RUN_ON_S = 0.005, 0.04
 """Bounds of the time between two freezes, in which the deliveries go on."""
 _MARGIN = 30
 """This close to the least number of undelivered files any delivery in flight will do, for soon it is too late; or with
-a third of those left that there were at first, since a busy machine sends many between two looks."""
+two thirds of those left that there were at first, since a busy machine sends a quarter between two looks."""
 
 
 class Killing(Struct, frozen=True, kw_only=True):
@@ -84,7 +84,7 @@ class Killer:
             if left < undelivered_least:
                 raise MftError(f"only {left} files were left to be delivered, before the leader could be killed")
             moment = await self._freeze(leader)
-            is_late = freezes >= _FREEZES_MAX or left <= max(undelivered_least + _MARGIN, first_left // 3)
+            is_late = freezes >= _FREEZES_MAX or left <= max(undelivered_least + _MARGIN, 2 * first_left // 3)
             if moment and (moment.found(wanted) is wanted or (is_late and moment.in_flight)):
                 return await self._kill(leader, wanted, undelivered(), freezes)
             self._cluster.nodes[leader].signal_tree(signal.SIGCONT)
