@@ -7,7 +7,7 @@ import contextlib
 import random
 import signal
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 
 from tests.faults.field import Field, empty_disk, fill_disk, living, send
 from tests.faults.link import Link
@@ -67,30 +67,27 @@ async def _on_processes(field: Field, done: Done, draw: random.Random, struck: a
     async with contextlib.AsyncExitStack() as stack:
         node = await _aim(field, done, draw, stack)
         pids = _victims(node, victim)
+        family = node.family()
         if verb == "kill":
-            family = node.family()
             send(pids, signal.SIGKILL)
-            field.release(node.name, is_cut=draw.random() < 0.5)
-            field.thaw(node)
-            struck.set()
-            await asyncio.sleep(done.fault.lasts_s if victim in {"guardian", "node"} else 0)
-            if victim in {"guardian", "node"}:
-                await _again(done, node, family)
-        else:
-            field.release(node.name, is_cut=draw.random() < 0.5)
-            field.thaw(node, but=pids)
-            struck.set()
+        field.release(node.name, is_cut=draw.random() < 0.5)
+        field.thaw(node, but=pids)
+        struck.set()
+        if verb == "stop":
             try:
                 await asyncio.sleep(done.fault.lasts_s)
             finally:
                 send(living(pids), signal.SIGCONT)
+        elif victim in {"guardian", "node"}:
+            await asyncio.sleep(done.fault.lasts_s)
+            await _again(done, node, family)
 
 
 async def _aim(field: Field, done: Done, draw: random.Random, stack: contextlib.AsyncExitStack) -> Program:
     """Choose a node, claim it, and freeze it as it has a delivery in the wanted state; else as it comes."""
     until = time.monotonic() + _AIM_S_MAX
     for _ in range(_FREEZES_MAX):
-        moment = await field.look() if done.fault.aim is None else await _in_flight(field, until, ())
+        moment = await field.look() if done.fault.aim is None else await _in_flight(field, until, set(State))
         name = moment.leader if moment and moment.leader else draw.choice(field.names)
         if done.fault.aim is None and draw.random() < 0.4:
             name = draw.choice(field.names)
@@ -134,15 +131,11 @@ async def _come_to_stand(field: Field, name: str, aim: State, until: float) -> N
     await _in_flight(field, min(until, time.monotonic() + _STAND_S_MAX), {aim})
 
 
-async def _in_flight(field: Field, until: float, wanted: Collection[State]) -> Moment | None:
-    """Look until a delivery is in one of these states; if none are given, in any.
-
-    Batches come all at once, and between them a freeze meets nothing.
-    """
+async def _in_flight(field: Field, until: float, wanted: Set[State]) -> Moment | None:
+    """Look until a delivery is in a wanted state: batches come all at once, and between them a freeze meets nothing."""
     while True:
         moment = await field.look()
-        states = set(moment.states.values()) if moment is not None else set()
-        if (states & set(wanted) if wanted else states) or time.monotonic() > until:
+        if (moment is not None and wanted & set(moment.states.values())) or time.monotonic() > until:
             return moment
         await asyncio.sleep(_LOOK_S)
 
